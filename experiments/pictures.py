@@ -1,0 +1,46 @@
+"""Pictures for training: a folder of photographs and frames sampled from a folder of clips, held small in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+VIDEOS = {".mp4", ".mkv", ".avi", ".mov", ".webm", ".gif"}
+
+
+def load_images(folder: Path, short_side: int) -> list[NDArray[np.uint8]]:
+    """Every photograph below a folder, RGB, scaled so that its shorter side is `short_side`."""
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
+    loaded = (cv2.imread(str(p), cv2.IMREAD_COLOR_RGB) for p in tqdm(paths, "photographs"))
+    return [_scaled(picture, short_side) for picture in loaded if picture is not None]
+
+
+def load_clips(folder: Path, short_side: int, every_s: float, most: int) -> list[NDArray[np.uint8]]:
+    """Frames of every clip below a folder, one each `every_s` seconds, at most `most` a clip."""
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEOS)
+    return [frame for p in tqdm(paths, "clips") for frame in _sample(p, short_side, every_s, most)]
+
+
+def _sample(path: Path, short_side: int, every_s: float, most: int) -> list[NDArray[np.uint8]]:
+    frames: list[NDArray[np.uint8]] = []
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            if len(frames) >= most:
+                break
+            if (frame.time or 0.0) >= len(frames) * every_s:
+                frames.append(_scaled(frame.to_ndarray(format="rgb24"), short_side))
+    return frames
+
+
+def _scaled(picture: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
+    scale = short_side / min(height, width)
+    size = (max(short_side, round(width * scale)), max(short_side, round(height * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.ascontiguousarray(cv2.resize(picture, size, interpolation=method))

@@ -1,0 +1,231 @@
+"""The payload: a patch as bytes, given the base canvas that both ends hold. Each payload decodes alone.
+
+    pan dx, pan dy | density class | for each visible cell, row by row:
+        edited?  [operation  [move x, move y] | [values of each level told, five each]]
+
+One range coder runs through all of it; which table codes what is in SHAPES of `vidtok/entropy.py`. Contexts come from
+the panned base and from what this payload has already told (cells left and above), never from anything else.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok.canvas import MAX_POSITION, Canvas
+from vidtok.codec import MOVE_REACH, patch, told_levels
+from vidtok.edits import Kind, Pan, Patch, no_edits
+from vidtok.entropy import (
+    DENSITIES,
+    MOVE_SPAN,
+    NEIGHBOURS,
+    NO_VALUE,
+    PAN_ESCAPE,
+    SHAPES,
+    TOTAL,
+    RangeDecoder,
+    RangeEncoder,
+    Tables,
+)
+from vidtok.errors import PayloadError
+from vidtok.tokenizer.fsq import CHANNELS, DIMS, LEVELS, VALUES, pack, unpack
+
+PAN_RAW_BITS = 24
+
+# A symbol to code: its table, its flattened context, and itself.
+Symbols = list[tuple[str, int, int]]
+
+
+def encode_payload(base: Canvas, edits: Patch, tables: Tables) -> bytes:
+    """A patch as bytes. The base must be the one that the patch was made against."""
+    coder = RangeEncoder()
+    for number in (edits.pan.dx, edits.pan.dy):
+        _encode_pan(coder, number, tables)
+    for name, context, symbol in patch_symbols(base, edits, tables):
+        cumulative = tables.lists[name][context]
+        coder.encode(cumulative[symbol], cumulative[symbol + 1] - cumulative[symbol])
+    return coder.finish()
+
+
+def patch_symbols(base: Canvas, edits: Patch, tables: Tables) -> Symbols:
+    """Everything but the pan, as symbols in the order they are coded: also what the tables are counted from."""
+    before = base.panned(edits.pan.dx, edits.pan.dy)
+    edited = edits.kind > 0
+    visible = before.visible()
+    if (edited & ~visible).any():
+        raise ValueError("an edit of a cell that the frame does not show")
+    around = _edited_around(edited)
+    unknown = before.depth == 0
+    density = _cheapest_density(around[visible], unknown[visible], edited[visible], tables)
+    contexts = _value_contexts(before, patch(base, edits, 0))
+    values = unpack(edits.codes)
+    told = told_levels(edits, before)
+    symbols: Symbols = [("density", 0, density)]
+    state = _Running()
+    for row, col in np.argwhere(visible).tolist():
+        hit = bool(edited[row, col])
+        place = (density * 16 + int(around[row, col])) * 2 + int(unknown[row, col])
+        symbols.append(("edited", place, int(hit)))
+        if hit:
+            symbols += state.operation(edits, row, col, int(before.depth[row, col]))
+            levels = np.flatnonzero(told[row, col])
+            pairs = zip(contexts[row, col, levels].ravel().tolist(), values[row, col, levels].ravel().tolist(), strict=True)
+            symbols += [("value", context, value) for context, value in pairs]
+    return symbols
+
+
+def decode_payload(base: Canvas, payload: bytes, tables: Tables) -> Patch:
+    """Bytes to the patch they tell; PayloadError for bytes that tell none."""
+    decoder = RangeDecoder(payload)
+    dx, dy = (_decode_pan(decoder, tables) for _ in range(2))
+    if max(abs(base.position[0] + dx), abs(base.position[1] + dy)) > MAX_POSITION:
+        raise PayloadError(f"pan by {dx}, {dy} leaves the scene")
+    before = base.panned(dx, dy)
+    edits = no_edits(*before.depth.shape, Pan(dx, dy))
+    _Cells(decoder, before, edits, tables).decode()
+    decoder.finish()
+    return edits
+
+
+class _Running:
+    """What the operation contexts remember within one payload."""
+
+    def __init__(self) -> None:
+        self.kind, self.move = 0, (MOVE_SPAN, MOVE_SPAN)
+
+    def operation(self, edits: Patch, row: int, col: int, held: int) -> Symbols:
+        kind, depth = int(edits.kind[row, col]), int(edits.depth[row, col])
+        symbol = {Kind.MOVE: 0, Kind.SET: depth, Kind.REFINE: LEVELS + depth}[Kind(kind)]
+        symbols: Symbols = [("operation", held * 4 + self.kind, symbol)]
+        self.kind = kind
+        if kind == Kind.MOVE:
+            x, y = (int(n) + MOVE_REACH for n in edits.move[row, col])
+            symbols += [("move_x", self.move[0], x), ("move_y", self.move[1], y)]
+            self.move = (x, y)
+        return symbols
+
+
+class _Cells:
+    """Decodes the cells of one payload; plain lists inside, since every symbol waits for the one before."""
+
+    def __init__(self, decoder: RangeDecoder, before: Canvas, edits: Patch, tables: Tables) -> None:
+        self.read, self.tables, self.edits, self.before = decoder.decode, tables.lists, edits, before
+        self.rows, self.cols = before.depth.shape
+        self.depth = before.depth.ravel().tolist()  # as told so far
+        self.held = before.depth.ravel().tolist()  # as in the base
+        self.values = unpack(before.codes).reshape(-1, CHANNELS).tolist()  # as told so far
+        self.state = _Running()
+
+    def decode(self) -> None:
+        density = self.read(self.tables["density"][0])
+        cols = self.cols
+        edited = [0] * ((self.rows + 1) * (cols + 2))  # a margin above and on both sides
+        table = self.tables["edited"]
+        for row, col in np.argwhere(self.before.visible()).tolist():
+            place = (row + 1) * (cols + 2) + col + 1
+            above = place - cols - 2
+            around = edited[place - 1] * 8 + edited[above - 1] * 4 + edited[above] * 2 + edited[above + 1]
+            cell = row * cols + col
+            if self.read(table[(density * 16 + around) * 2 + (self.held[cell] == 0)]):
+                edited[place] = 1
+                self._cell(row, col, cell)
+
+    def _cell(self, row: int, col: int, cell: int) -> None:
+        held = self.held[cell]
+        symbol = self.read(self.tables["operation"][held * 4 + self.state.kind])
+        if symbol == 0:
+            self._move(row, col, cell)
+            return
+        kind = Kind.SET if symbol <= LEVELS else Kind.REFINE
+        first, depth = (0, symbol) if kind == Kind.SET else (held, symbol - LEVELS)
+        if kind == Kind.REFINE and not 0 < held < depth:
+            raise PayloadError(f"cell {row},{col} is refined to level {depth} with {held} held")
+        self.state.kind = int(kind)
+        values = self._values(row, col, cell, first, depth)
+        edits = self.edits
+        edits.kind[row, col], edits.depth[row, col] = kind, depth
+        edits.codes[row, col, first:depth] = pack(np.array(values).reshape(-1, DIMS))
+        self.depth[cell] = depth
+        self.values[cell][first * DIMS : depth * DIMS] = values
+
+    def _values(self, row: int, col: int, cell: int, first: int, depth: int) -> list[int]:
+        left = cell - 1 if col and self.depth[cell - 1] else None
+        up = cell - self.cols if row and self.depth[cell - self.cols] else None
+        old, old_depth = self.values[cell], self.held[cell]
+        table, read, out = self.tables["value"], self.read, []
+        for level in range(first, depth):
+            sides = [self.values[c] for c in (left, up) if c is not None and self.depth[c] > level]
+            for place in range(level * DIMS, (level + 1) * DIMS):
+                near = NEIGHBOURS - 1
+                if sides:
+                    near = sides[0][place] + sides[-1][place]
+                value = old[place] if old_depth > level else NO_VALUE
+                out.append(read(table[(place * (VALUES + 1) + value) * NEIGHBOURS + near]))
+        return out
+
+    def _move(self, row: int, col: int, cell: int) -> None:
+        x = self.read(self.tables["move_x"][self.state.move[0]])
+        y = self.read(self.tables["move_y"][self.state.move[1]])
+        self.state.kind, self.state.move = int(Kind.MOVE), (x, y)
+        source_row, source_col = row + y - MOVE_REACH, col + x - MOVE_REACH
+        inside = 0 <= source_row < self.rows and 0 <= source_col < self.cols
+        if not inside or self.before.depth[source_row, source_col] == 0 or (x == y == MOVE_REACH):
+            raise PayloadError(f"cell {row},{col} is moved from {source_row},{source_col}, which holds nothing")
+        self.edits.kind[row, col] = Kind.MOVE
+        self.edits.move[row, col] = x - MOVE_REACH, y - MOVE_REACH
+        self.depth[cell] = int(self.before.depth[source_row, source_col])
+        self.values[cell] = unpack(self.before.codes[source_row, source_col]).ravel().tolist()
+
+
+def _edited_around(edited: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(rows, cols): left, up-left, up and up-right edited, as a number from 0 to 15."""
+    wide = np.pad(edited, ((1, 0), (1, 1))).astype(np.int64)
+    return wide[1:, :-2] * 8 + wide[:-1, :-2] * 4 + wide[:-1, 1:-1] * 2 + wide[:-1, 2:]
+
+
+def _cheapest_density(around: NDArray[np.int64], unknown: NDArray[np.bool_], edited: NDArray[np.bool_], tables: Tables) -> int:
+    costs = tables.costs["edited"][:, around, unknown.astype(int), edited.astype(int)]  # (DENSITIES, cells)
+    return int((costs.sum(1) + tables.costs["density"]).argmin())
+
+
+def _value_contexts(before: Canvas, after: Canvas) -> NDArray[np.int64]:
+    """(rows, cols, LEVELS, DIMS): the flattened context of every value, were it coded."""
+    level = np.arange(LEVELS)
+    held = np.where((before.depth[..., None] > level)[..., None], unpack(before.codes), NO_VALUE).astype(np.int64)
+    values, known = unpack(after.codes).astype(np.int64), (after.depth[..., None] > level)[..., None]
+    left, up = (np.zeros_like(values) for _ in range(2))
+    has_left, has_up = (np.zeros_like(known) for _ in range(2))
+    left[:, 1:], has_left[:, 1:] = values[:, :-1], known[:, :-1]
+    up[1:], has_up[1:] = values[:-1], known[:-1]
+    near = np.where(has_left, left, up) + np.where(has_up, up, left)
+    near = np.where(has_left | has_up, near, NEIGHBOURS - 1)
+    place = np.arange(CHANNELS).reshape(LEVELS, DIMS)
+    return (place * (VALUES + 1) + held) * NEIGHBOURS + near
+
+
+def value_costs(before: Canvas, codes: NDArray[np.uint16], tables: Tables) -> NDArray[np.float32]:
+    """(rows, cols, LEVELS): about how many bits each level's code would cost now, neighbours taken as in `codes`."""
+    full = Canvas(before.grid, 0, before.position, codes, np.full_like(before.depth, LEVELS), before.changed)
+    contexts = _value_contexts(before, full)
+    costs = tables.costs["value"].reshape(-1, VALUES)
+    return costs[contexts, unpack(codes)].sum(-1)
+
+
+def _encode_pan(coder: RangeEncoder, number: int, tables: Tables) -> None:
+    zigzag = 2 * number if number >= 0 else -2 * number - 1
+    symbol = min(zigzag, PAN_ESCAPE)
+    start, end = tables.lists["pan"][0][symbol : symbol + 2]
+    coder.encode(start, end - start)
+    if symbol == PAN_ESCAPE:
+        coder.bits(zigzag, PAN_RAW_BITS)
+
+
+def _decode_pan(decoder: RangeDecoder, tables: Tables) -> int:
+    zigzag = decoder.decode(tables.lists["pan"][0])
+    if zigzag == PAN_ESCAPE:
+        zigzag = decoder.bits(PAN_RAW_BITS)
+    return -(zigzag + 1) // 2 if zigzag & 1 else zigzag // 2
+
+
+assert SHAPES["value"][-1] == VALUES and TOTAL > 2 * max(shape[-1] for shape in SHAPES.values())
+assert SHAPES["edited"][0] == DENSITIES

@@ -1,0 +1,102 @@
+"""The functional codec: `diff` says how to get from a base canvas to what is wanted, `patch` goes there.
+
+    codes seen now --+
+    base canvas -----+--> diff --> Patch --> bitstream --> bytes --> bitstream --> Patch --> patch --> canvas
+    levels wanted ---+      \\--> canvas (the very one that the other end will hold)
+
+Both are pure; nothing remembers anything. Which cells are worth it is the gate's business, not the codec's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok.canvas import Canvas
+from vidtok.edits import Kind, Pan, Patch, no_edits
+from vidtok.tokenizer.fsq import LEVELS
+
+MOVE_REACH = 8  # cells, in each direction
+
+
+def diff(
+    codes: NDArray[np.uint16],
+    base: Canvas,
+    set_to: NDArray[np.uint8],
+    *,
+    refine_to: NDArray[np.uint8] | None = None,
+    pan: Pan = Pan(0, 0),  # noqa: B008 - a frozen value
+    moves: NDArray[np.int8] | None = None,
+) -> Patch:
+    """The patch that brings `base` to what is wanted.
+
+    codes (rows, cols, LEVELS) are those seen through the panned grid; set_to (rows, cols) asks for that many levels
+    afresh (0: leave the cell); refine_to asks for that many with the held ones kept, and counts only where it is more
+    than is held; moves (rows, cols, 2) asks for a move where it is not (0, 0) and wins over both.
+    """
+    before = base.panned(pan.dx, pan.dy)
+    out = no_edits(*before.depth.shape, pan)
+    out.kind[set_to > 0] = Kind.SET
+    out.depth[set_to > 0] = set_to[set_to > 0]
+    if refine_to is not None:
+        more = (refine_to > before.depth) & (before.depth > 0) & (set_to == 0)
+        out.kind[more] = Kind.REFINE
+        out.depth[more] = refine_to[more]
+    if moves is not None:
+        moving = moves.any(-1)
+        out.kind[moving], out.depth[moving], out.move[moving] = Kind.MOVE, 0, moves[moving]
+    told = told_levels(out, before)
+    out.codes[told] = codes[told]
+    return out
+
+
+def told_levels(edits: Patch, before: Canvas) -> NDArray[np.bool_]:
+    """(rows, cols, LEVELS): the codes that the patch itself carries, given the panned base."""
+    first = np.where(edits.kind == Kind.REFINE, before.depth, 0)[..., None]
+    level = np.arange(LEVELS)
+    return (level >= first) & (level < edits.depth[..., None])
+
+
+def patch(base: Canvas, edits: Patch, version: int) -> Canvas:
+    """The canvas after the edits. Raises ValueError for edits that do not fit the base."""
+    before = base.panned(edits.pan.dx, edits.pan.dy)
+    codes, depth, changed = before.codes.copy(), before.depth.copy(), before.changed.copy()
+    fresh, more, moving = (edits.kind == k for k in (Kind.SET, Kind.REFINE, Kind.MOVE))
+    if (edits.depth[fresh] == 0).any() or (edits.depth[more] <= before.depth[more]).any() or (edits.depth > LEVELS).any():
+        raise ValueError("an edit names levels that it cannot set")
+    if (before.depth[more] == 0).any():
+        raise ValueError("a refinement of a cell that was never set")
+    told = told_levels(edits, before)
+    codes[fresh] = 0
+    codes[told] = edits.codes[told]
+    depth[fresh | more] = edits.depth[fresh | more]
+    if moving.any():
+        rows, cols = np.nonzero(moving)
+        sources = rows + edits.move[moving][:, 1], cols + edits.move[moving][:, 0]
+        _check_sources(before, *sources)
+        codes[moving], depth[moving] = before.codes[sources], before.depth[sources]
+    changed[edits.kind > 0] = version
+    return replace(before, version=version, codes=codes, depth=depth, changed=changed)
+
+
+def _check_sources(before: Canvas, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> None:
+    inside = (rows >= 0) & (rows < before.depth.shape[0]) & (cols >= 0) & (cols < before.depth.shape[1])
+    if not inside.all() or (before.depth[rows, cols] == 0).any():
+        raise ValueError("a move from a cell that holds nothing")
+
+
+def split(edits: Patch, parts: int) -> Iterator[Patch]:
+    """The same edits as a chain of patches: pan and moves first, the rest in raster order, evenly."""
+    rest = np.flatnonzero((edits.kind == Kind.SET) | (edits.kind == Kind.REFINE))
+    for number, chunk in enumerate(np.array_split(rest, parts)):
+        out = no_edits(*edits.kind.shape, edits.pan if number == 0 else Pan(0, 0))
+        if number == 0:
+            moving = edits.kind == Kind.MOVE
+            out.kind[moving], out.move[moving] = Kind.MOVE, edits.move[moving]
+        for mine, theirs in ((out.kind, edits.kind), (out.depth, edits.depth)):
+            mine.flat[chunk] = theirs.flat[chunk]
+        out.codes.reshape(-1, LEVELS)[chunk] = edits.codes.reshape(-1, LEVELS)[chunk]
+        yield out

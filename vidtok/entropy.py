@@ -1,0 +1,238 @@
+"""Entropy coding: a carrying range coder over static integer tables, 12-bit frequencies, 32-bit state.
+
+All of it is integer arithmetic below 2**45, so a browser's numbers compute it exactly. The tables are stored with the
+weights (`tables.bin`, little-endian uint16 in the order of SHAPES) and never recomputed; `Tables.digest` goes into the
+handshake so that two builds cannot be mixed up.
+
+What each table is conditioned on stands in SHAPES; `vidtok/bitstream.py` says when each is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok.errors import PayloadError, WeightsError
+from vidtok.tokenizer.fsq import DIMS, LEVELS, VALUES
+
+PROB_BITS = 12
+TOTAL = 1 << PROB_BITS
+_TOP, _BOTTOM = 1 << 32, 1 << 24
+
+DENSITIES = 8
+PAN_ESCAPE = 48  # pan symbols 0..47 are zigzag offsets, 48 announces a raw number
+MOVE_SPAN = 17  # -8 .. 8 cells
+NO_VALUE = VALUES  # the context of a value that was not there
+NEIGHBOURS = 2 * VALUES  # 0..14 from the cells left and above, 15 for none
+
+# name -> (contexts..., symbols)
+SHAPES: dict[str, tuple[int, ...]] = {
+    "density": (DENSITIES,),
+    "edited": (DENSITIES, 16, 2, 2),  # density class; left, up-left, up, up-right edited; cell unknown
+    "operation": (LEVELS + 1, 4, 2 * LEVELS + 1),  # levels held; operation before; move, set to 1.., refine to 1..
+    "pan": (PAN_ESCAPE + 1,),
+    "move_x": (MOVE_SPAN + 1, MOVE_SPAN),  # the move before, or none
+    "move_y": (MOVE_SPAN + 1, MOVE_SPAN),
+    "value": (LEVELS, DIMS, VALUES + 1, NEIGHBOURS, VALUES),  # level, dimension, value held, neighbours
+}
+
+
+class RangeEncoder:
+    """Symbols in, bytes out. Trailing zero bytes are left off; the decoder reads zeros past the end."""
+
+    def __init__(self) -> None:
+        self._low, self._range, self._out = 0, _TOP - 1, bytearray()
+
+    def encode(self, start: int, size: int) -> None:
+        """One symbol that owns [start, start + size) of TOTAL."""
+        unit = self._range >> PROB_BITS
+        self._low += unit * start
+        self._range = unit * size
+        if self._low >= _TOP:
+            self._carry()
+        while self._range < _BOTTOM:
+            self._out.append(self._low >> 24)
+            self._low = (self._low << 8) & (_TOP - 1)
+            self._range <<= 8
+
+    def bits(self, value: int, count: int) -> None:
+        """`count` raw bits, most significant first."""
+        while count > 0:
+            chunk = min(count, 8)
+            count -= chunk
+            part = (value >> count) & ((1 << chunk) - 1)
+            self.encode(part << (PROB_BITS - chunk), TOTAL >> chunk)
+
+    def finish(self) -> bytes:
+        """The shortest bytes that decode to what was encoded."""
+        for zeros in (24, 16, 8, 0):
+            step = 1 << zeros
+            value = -(-self._low // step) * step
+            if value < self._low + self._range:
+                break
+        self._low = value
+        if value >= _TOP:
+            self._carry()
+        return bytes(self._out + self._low.to_bytes(4, "big")).rstrip(b"\0")
+
+    def _carry(self) -> None:
+        self._low -= _TOP
+        place = len(self._out) - 1
+        while self._out[place] == 255:
+            self._out[place] = 0
+            place -= 1
+        self._out[place] += 1
+
+
+class RangeDecoder:
+    """The encoder's mirror. Any bytes decode to some symbols; bounds are the caller's to check."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._read = data, 4
+        self._code = int.from_bytes(data[:4].ljust(4, b"\0"), "big")
+        self._range = _TOP - 1
+
+    def decode(self, cumulative: Sequence[int]) -> int:
+        """The next symbol, given its table's cumulative frequencies (0 first, TOTAL last)."""
+        unit = self._range >> PROB_BITS
+        target = self._code // unit
+        if target >= TOTAL:
+            raise PayloadError("payload holds a symbol outside its table")
+        symbol = bisect_right(cumulative, target) - 1
+        start = cumulative[symbol]
+        self._code -= unit * start
+        self._range = unit * (cumulative[symbol + 1] - start)
+        while self._range < _BOTTOM:
+            byte = self._data[self._read] if self._read < len(self._data) else 0
+            self._code = (self._code << 8) | byte
+            self._range <<= 8
+            self._read += 1
+        return symbol
+
+    def bits(self, count: int) -> int:
+        """`count` raw bits, most significant first."""
+        value = 0
+        while count > 0:
+            chunk = min(count, 8)
+            count -= chunk
+            value = (value << chunk) | self.decode(_EVEN[chunk])
+        return value
+
+    def finish(self) -> None:
+        """Everything must have been read: bytes left over mean that this is not what was written."""
+        if self._read < len(self._data):
+            raise PayloadError(f"payload has {len(self._data) - self._read} bytes too many")
+
+
+_EVEN = {bits: list(range(0, TOTAL + 1, TOTAL >> bits)) for bits in range(1, 9)}
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """The static tables: for each name in SHAPES, frequencies that sum to TOTAL along the last axis, none zero."""
+
+    frequencies: dict[str, NDArray[np.uint16]]
+
+    @cached_property
+    def cumulative(self) -> dict[str, NDArray[np.int64]]:
+        """The same tables summed up, one entry longer."""
+        return {name: np.pad(f.astype(np.int64).cumsum(-1), [(0, 0)] * (f.ndim - 1) + [(1, 0)]) for name, f in self.frequencies.items()}
+
+    @cached_property
+    def lists(self) -> dict[str, list[list[int]]]:
+        """Cumulative tables as plain lists, contexts flattened in C order: what the decoder's inner loop reads."""
+        return {name: c.reshape(-1, c.shape[-1]).tolist() for name, c in self.cumulative.items()}
+
+    @cached_property
+    def costs(self) -> dict[str, NDArray[np.float32]]:
+        """Bits each symbol costs: for planning only, never part of the contract."""
+        return {name: (PROB_BITS - np.log2(f)).astype(np.float32) for name, f in self.frequencies.items()}
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Eight bytes that name this build of the tables."""
+        return hashlib.sha256(self.to_bytes()).digest()[:8]
+
+    def to_bytes(self) -> bytes:
+        """The stored form."""
+        return b"".join(self.frequencies[name].astype("<u2").tobytes() for name in SHAPES)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str = "tables") -> Tables:
+        """Read the stored form; WeightsError when it is not one."""
+        numbers = np.frombuffer(data, "<u2")
+        sizes = [int(np.prod(shape)) for shape in SHAPES.values()]
+        if len(data) != 2 * sum(sizes):
+            raise WeightsError(f"{name}: {len(data)} bytes, expected {2 * sum(sizes)}: not the tables of this version")
+        parts = np.split(numbers, np.cumsum(sizes)[:-1])
+        tables = {key: part.reshape(shape).astype(np.uint16) for (key, shape), part in zip(SHAPES.items(), parts, strict=True)}
+        if any((t == 0).any() or (t.sum(-1) != TOTAL).any() for t in tables.values()):
+            raise WeightsError(f"{name}: frequencies do not add up: damaged tables")
+        return cls(tables)
+
+
+def load_tables(path: Path | None = None) -> Tables:
+    """The tables that ship with the package, or those of a file."""
+    path = path or Path(__file__).parent / "weights" / "tables.bin"
+    if not path.exists():
+        raise WeightsError(f"{path}: no such file; the package's weights are incomplete, reinstall it")
+    return Tables.from_bytes(path.read_bytes(), str(path))
+
+
+def to_frequencies(weights: NDArray[np.floating]) -> NDArray[np.uint16]:
+    """Positive weights along the last axis -> integer frequencies that sum to TOTAL, each at least one."""
+    symbols = weights.shape[-1]
+    share = weights / weights.sum(-1, keepdims=True)
+    counts = 1 + np.floor(share * (TOTAL - symbols)).astype(np.int64)
+    short = TOTAL - counts.sum(-1)
+    np.put_along_axis(counts, share.argmax(-1)[..., None], np.take_along_axis(counts, share.argmax(-1)[..., None], -1) + short[..., None], -1)
+    return counts.astype(np.uint16)
+
+
+def prior_weights() -> dict[str, NDArray[np.float64]]:
+    """What the tables are before any statistics: the shape of a guess, and the smoothing of a count."""
+    near = np.exp2(-np.abs(np.arange(VALUES)[:, None] - np.arange(VALUES)))
+    value = np.ones(SHAPES["value"])
+    value[:, :, :VALUES] *= near[:, None, :]
+    value[:, :, :, : NEIGHBOURS - 1] *= np.exp2(-np.abs(np.arange(NEIGHBOURS - 1)[:, None] / 2 - np.arange(VALUES)) / 2)
+    share = np.array([0.004, 0.015, 0.04, 0.1, 0.2, 0.4, 0.7, 0.995])  # of cells edited, a class each
+    neighbours = np.array([bin(n).count("1") for n in range(16)]) / 4
+    odds = (share / (1 - share))[:, None] * np.exp2(3 * neighbours - 1)
+    edited = np.repeat(np.stack([1 / (1 + odds), odds / (1 + odds)], -1)[:, :, None], 2, axis=2)
+    move = np.ones((MOVE_SPAN + 1, MOVE_SPAN)) + np.eye(MOVE_SPAN + 1, MOVE_SPAN) * 200
+    pan = 1.0 / (1 + np.arange(PAN_ESCAPE + 1)) ** 1.3
+    flat = {"density": np.ones(DENSITIES), "operation": np.ones(SHAPES["operation"])}
+    return {**flat, "edited": edited, "pan": pan, "move_x": move, "move_y": move, "value": value}
+
+
+def fit_tables(counts: dict[str, NDArray[np.floating]], strength: float = 6.0) -> Tables:
+    """Tables from counted symbols, smoothed by the prior; values also back off from both contexts to one of them."""
+    tables = {}
+    for name, prior in prior_weights().items():
+        guess = prior / prior.sum(-1, keepdims=True)
+        seen = np.asarray(counts.get(name, np.zeros(SHAPES[name])), np.float64)
+        if name == "value":
+            guess = _back_off(seen, guess, strength)
+        tables[name] = to_frequencies(seen + strength * guess)
+    return Tables(tables)
+
+
+def _back_off(seen: NDArray[np.float64], guess: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
+    """A guess for every pair of contexts: the product of what each says alone, by how much each narrows the rest."""
+
+    def normal(counts: NDArray[np.float64], base: NDArray[np.float64]) -> NDArray[np.float64]:
+        total = counts + strength * base
+        return total / total.sum(-1, keepdims=True)
+
+    alone = normal(seen.sum((2, 3), keepdims=True), guess.mean((2, 3), keepdims=True))
+    by_held = normal(seen.sum(3, keepdims=True), alone)
+    by_neighbours = normal(seen.sum(2, keepdims=True), alone)
+    joint = by_held * by_neighbours / alone
+    return joint / joint.sum(-1, keepdims=True)

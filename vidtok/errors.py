@@ -1,0 +1,28 @@
+"""What can go wrong in vidtok, in one line each.
+
+    VidtokError
+    ├── PayloadError      bytes from a peer or a file that are not a patch to the canvas they claim to patch
+    ├── WeightsError      shipped weights or tables that are missing or not the ones the code expects
+    └── MissingExtra      an optional package that this part needs; the message holds the install line
+"""
+
+from __future__ import annotations
+
+
+class VidtokError(Exception):
+    """Root of vidtok's own errors; the message is one line that says what to do."""
+
+
+class PayloadError(VidtokError):
+    """A payload does not decode against its base canvas."""
+
+
+class WeightsError(VidtokError):
+    """Weights or integer tables are missing, damaged or of another build."""
+
+
+class MissingExtra(VidtokError):  # noqa: N818 - reads as what it says
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed: pip install 'vidtok[{extra}]'")
