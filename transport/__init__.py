@@ -1,0 +1,64 @@
+"""Keep a receiver's copy of a small, fast-changing state in step over a bad network.
+
+Every delta packet is a self-contained patch from a named base version to a new version. Nothing is
+retransmitted and nothing queues: what was lost is replaced by a newer patch from a base that did arrive.
+Sans-IO: the clock is an argument; sockets live in `transport.adapters`.
+"""
+
+from transport.config import SessionConfig
+from transport.errors import (
+    ConnectionClosed,
+    LocalProtocolError,
+    PeerError,
+    ProtocolError,
+    RecordingError,
+    RemoteProtocolError,
+    TransportError,
+)
+from transport.events import (
+    Acknowledged,
+    BaseLost,
+    Closed,
+    Connected,
+    DeltaReceived,
+    Event,
+    FeedbackReceived,
+    Refresh,
+    StateCheck,
+)
+from transport.impair import Link
+from transport.lanes import Lane
+from transport.session import Session
+from transport.states import Role, State
+from transport.trace import Trace, TraceEvent
+from transport.wire import MAX_PACKET, PROTOCOL_VERSION, CloseCode
+
+__all__ = [
+    "MAX_PACKET",
+    "PROTOCOL_VERSION",
+    "Acknowledged",
+    "BaseLost",
+    "CloseCode",
+    "Closed",
+    "Connected",
+    "ConnectionClosed",
+    "DeltaReceived",
+    "Event",
+    "FeedbackReceived",
+    "Lane",
+    "Link",
+    "LocalProtocolError",
+    "PeerError",
+    "ProtocolError",
+    "RecordingError",
+    "Refresh",
+    "RemoteProtocolError",
+    "Role",
+    "Session",
+    "SessionConfig",
+    "State",
+    "StateCheck",
+    "Trace",
+    "TraceEvent",
+    "TransportError",
+]

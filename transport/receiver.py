@@ -1,0 +1,191 @@
+"""The receiving side of a session: which deltas fit what we hold, and when to say so."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from transport.core import Core, earliest
+from transport.errors import LocalProtocolError
+from transport.events import DeltaReceived, StateCheck
+from transport.lanes import Lane
+from transport.wire import Ack, Delta, Feedback, Heartbeat, RefreshRequest, expand, pack_map
+
+_WINDOW = 32
+
+
+class ReceiverSide:
+    """Hands up deltas whose base is held (blank, applied lately, or handed up and not yet answered)."""
+
+    def __init__(self, core: Core, now: float) -> None:
+        self._core = core
+        self._config = core.config
+        self._applied: deque[int] = deque(maxlen=core.config.history)
+        self._pending: dict[int, bool] = {}  # handed up, not answered; True: acknowledge at once
+        self._handed_up: deque[int] = deque(maxlen=core.config.history)
+        self._newest = 0
+        self._newest_at = now
+        self._bitmap = 0
+        self._capture_ms = 0
+        self._capture_at = now
+        self._ack_at: float | None = None
+        self._acked_at = now
+        self._missing: int | None = None
+        self._feedback: Mapping[str, Any] | None = None
+        self._feedback_number = 0
+        self._feedback_at = now - core.config.feedback_interval
+        self._refresh_number = 0
+        self._refresh_reason: str | None = None
+        self._refresh_at: float | None = None
+        self._refresh_tries = 0
+        self._refreshed_at = now - core.config.refresh_interval
+
+    # -- what arrives
+
+    def on_delta(self, delta: Delta, now: float) -> None:
+        """Take in one delta: hand it up, or drop it with a reason."""
+        version = expand(delta.version, max(self._newest, 1))
+        base = version - delta.distance if delta.distance else 0
+        if version <= 0 or (delta.distance and base <= 0):
+            self._core.drop(now, "bad-base", version=version, base=base)
+            return
+        in_order = self._note_arrival(version, now)
+        reason = self._why_not(version, base)
+        if reason is None:
+            self._hand_up(delta, version, base, now)
+        else:
+            self._core.drop(now, reason, version=version, base=base)
+        if reason == "missing-base":
+            self._missing = max(version, self._missing or 0)
+        urgent = reason is not None or not in_order or len(self._handed_up) == 1
+        self._ack_within(0.0 if urgent else self._config.ack_delay, now)
+
+    def _note_arrival(self, version: int, now: float) -> bool:
+        """Keep the window of arrivals; False when this one leaves or fills a gap."""
+        ahead = version - self._newest
+        if ahead > 0:
+            self._bitmap = (
+                (self._bitmap << ahead | 1 << (ahead - 1)) & ((1 << _WINDOW) - 1) if self._newest else 0
+            )
+            self._newest, self._newest_at = version, now
+        elif -_WINDOW <= ahead < 0:
+            self._bitmap |= 1 << (-ahead - 1)
+        return ahead == 1
+
+    def _why_not(self, version: int, base: int) -> str | None:
+        if self._handed_up and version <= self._handed_up[-1]:
+            return "duplicate" if version in self._handed_up else "stale"
+        return None if self._holds(base) else "missing-base"
+
+    def _holds(self, version: int) -> bool:
+        return version == 0 or version in self._applied or version in self._pending
+
+    def _hand_up(self, delta: Delta, version: int, base: int, now: float) -> None:
+        if len(self._pending) >= self._config.history:
+            self._core.drop(now, "application-behind", version=version)
+            return
+        first = not self._handed_up
+        self._pending[version] = delta.anchor or first
+        self._handed_up.append(version)
+        if base == 0:
+            self._refresh_at = None
+        expected = self._capture_ms + int((now - self._capture_at) * 1000)
+        capture_ms = expand(delta.capture_ms, expected)
+        if capture_ms > self._capture_ms or first:
+            self._capture_ms, self._capture_at = capture_ms, now
+        self._core.events.append(DeltaReceived(version, base, delta.payload, capture_ms, delta.state_hash))
+
+    def on_heartbeat(self, heartbeat: Heartbeat, now: float) -> None:
+        """Check the sender's claim; answer when it is wrong, or when we have been silent for long."""
+        newest = max(self._newest, 1)
+        version = 0 if heartbeat.version is None else expand(heartbeat.version, newest)
+        if version == self._newest_applied():
+            if heartbeat.state_hash is not None:
+                self._core.events.append(StateCheck(version, heartbeat.state_hash))
+        elif version not in self._pending:
+            if version > self._newest_applied():
+                self._missing = max(version, self._missing or 0)
+            self._ack_within(0.0, now)
+        if now - self._acked_at >= self._config.keepalive:
+            self._ack_within(0.0, now)
+
+    # -- what the application says
+
+    def applied(self, version: int, now: float) -> None:
+        """The application's state is now at `version`."""
+        urgent = self._take_pending(version, now)
+        if urgent is None:
+            return
+        self._applied.append(version)
+        self._ack_within(0.0 if urgent else self._config.ack_delay, now)
+
+    def rejected(self, version: int, reason: str, now: float) -> None:
+        """The application could not apply `version`: everything again, from blank."""
+        if self._take_pending(version, now) is not None:
+            self.request_refresh(reason, now)
+
+    def _take_pending(self, version: int, now: float) -> bool | None:
+        urgent = self._pending.pop(version, None)
+        if urgent is None:
+            if version not in self._handed_up or version in self._applied:
+                raise LocalProtocolError(f"version {version} was not handed up, or was answered before")
+            self._core.trace.add(now, "answer-after-refresh", version=version)
+        return urgent
+
+    def request_refresh(self, reason: str, now: float) -> None:
+        """Ask for everything from blank; one request stands at a time."""
+        self._applied.clear()
+        self._pending.clear()
+        if self._refresh_at is not None:
+            self._core.trace.add(now, "refresh-pending", reason=reason)
+            return
+        self._refresh_number += 1
+        self._refresh_reason, self._refresh_tries = reason, 0
+        self._refresh_at = max(now, self._refreshed_at + self._config.refresh_interval)
+
+    def send_feedback(self, values: Mapping[str, Any], now: float) -> None:
+        """Keep `values` as the newest feedback to send."""
+        pack_map(values, "feedback", self._config.max_packet - 5)
+        if self._feedback is not None:
+            self._core.trace.drop(now, "feedback-replaced")
+        self._feedback = dict(values)
+
+    # -- what leaves
+
+    def _newest_applied(self) -> int:
+        return self._applied[-1] if self._applied else 0
+
+    def _ack_within(self, delay: float, now: float) -> None:
+        self._ack_at = earliest(self._ack_at, now + delay)
+
+    def next_timeout(self) -> float | None:
+        """When something here is due."""
+        feedback_at = None if self._feedback is None else self._feedback_at + self._config.feedback_interval
+        return earliest(self._ack_at, feedback_at, self._refresh_at)
+
+    def queue_due(self, now: float) -> None:
+        """Put into the outbox whatever is due."""
+        if self._ack_at is not None and now >= self._ack_at:
+            self._core.control(self._make_ack(now), now, Lane.DELTA)
+        if self._feedback is not None and now >= self._feedback_at + self._config.feedback_interval:
+            self._core.control(Feedback(self._feedback_number, self._feedback), now)
+            self._feedback, self._feedback_at = None, now
+            self._feedback_number += 1
+        if self._refresh_at is not None and now >= self._refresh_at:
+            self._core.control(RefreshRequest(self._refresh_number, self._refresh_reason or ""), now)
+            self._refresh_at = now + self._config.refresh_interval * 2.0 ** min(self._refresh_tries, 2)
+            self._refreshed_at = now
+            self._refresh_tries += 1
+
+    def _make_ack(self, now: float) -> Ack:
+        hold_ms = min(0xFFFF, int((now - self._newest_at) * 1000))
+        ack = Ack(
+            applied=self._newest_applied() or None,
+            newest=self._newest or None,
+            received=self._bitmap,
+            hold_ms=hold_ms if self._newest else 0,
+            missing=self._missing,
+        )
+        self._ack_at, self._acked_at, self._missing = None, now, None
+        return ack

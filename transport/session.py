@@ -1,0 +1,410 @@
+"""One session, sans-IO: bytes in, events out; calls in, bytes out; the clock is always an argument.
+
+    receive_datagram(data, now) ─> events          send_delta / applied / close ... ─┐
+    handle_timeout(now)         ─> events          datagrams_to_send(now) <─ outbox <┘
+    next_timeout()              ─> when to call handle_timeout and datagrams_to_send again
+
+The sender greets, the receiver welcomes or refuses; then deltas and heartbeats flow one way, and
+acknowledgements, feedback and refresh requests the other. Transitions stand in `states.TRANSITIONS`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from transport.config import SessionConfig
+from transport.core import Core, earliest
+from transport.errors import ConnectionClosed, LocalProtocolError, RemoteProtocolError
+from transport.events import Closed, Connected, Event
+from transport.lanes import Lane, Outbox
+from transport.receiver import ReceiverSide
+from transport.sender import SenderSide
+from transport.states import FIRST_STATE, Input, Role, State, next_state
+from transport.trace import Trace
+from transport.wire import (
+    MAX_CODEC_HASH,
+    SESSION_ID_BYTES,
+    Ack,
+    Close,
+    CloseCode,
+    Delta,
+    Feedback,
+    Heartbeat,
+    Hello,
+    Packet,
+    RefreshRequest,
+    UnknownVersionError,
+    Welcome,
+    pull_packet,
+    push_packet,
+)
+
+_INPUTS: dict[type, Input] = {
+    Hello: Input.HELLO,
+    Welcome: Input.WELCOME,
+    Delta: Input.DELTA,
+    Ack: Input.ACK,
+    Heartbeat: Input.HEARTBEAT,
+    Feedback: Input.FEEDBACK,
+    RefreshRequest: Input.REFRESH_REQUEST,
+    Close: Input.CLOSE,
+}
+_CLOSE_REPEATS = 3
+
+
+class Session:
+    """One end of a synchronised state. Version 0 is the blank state that both ends always hold."""
+
+    def __init__(
+        self,
+        role: Role,
+        *,
+        session_id: bytes | None = None,
+        codec_hash: bytes,
+        meta: Mapping[str, Any],
+        config: SessionConfig | None = None,
+        now: float,
+        wall_ms: int,
+        trace: Trace | None = None,
+    ) -> None:
+        self.role = role
+        self.config = config or SessionConfig()
+        self.trace = trace or Trace()
+        self.bytes_sent = self.bytes_received = 0
+        self.packets_sent = self.packets_received = self.bad_packets = 0
+        self._state = FIRST_STATE[role]
+        self._check_greeting(session_id, codec_hash)
+        if session_id is None and role is Role.SENDER:
+            session_id = secrets.token_bytes(SESSION_ID_BYTES)
+        self._session_id = session_id
+        self._codec_hash = codec_hash
+        self._meta = dict(meta)
+        self._wall_ms = wall_ms
+        self._core = Core(self.config, self.trace, Outbox(self.config.outbox_limit))
+        self._sender = SenderSide(self._core, now)
+        self._receiver = ReceiverSide(self._core, now)
+        self._now = self._started_at = self._heard_at = self._spoke_at = now
+        self._closed: Closed | None = None
+        self._closes_left = 0
+        self._hello_at: float | None = now if role is Role.SENDER else None
+        self._hellos = 0
+        push_packet(self._greeting(Hello))
+
+    def _check_greeting(self, session_id: bytes | None, codec_hash: bytes) -> None:
+        if session_id is not None and len(session_id) != SESSION_ID_BYTES:
+            raise LocalProtocolError(f"session id must be {SESSION_ID_BYTES} bytes, not {len(session_id)}")
+        if len(codec_hash) > MAX_CODEC_HASH:
+            raise LocalProtocolError(f"codec hash is longer than {MAX_CODEC_HASH} bytes")
+
+    def _greeting(self, kind: type[Hello] | type[Welcome]) -> Hello | Welcome:
+        session_id = self._session_id or bytes(SESSION_ID_BYTES)
+        return kind(session_id, self.role, self._codec_hash, self._meta, self._wall_ms)
+
+    # -- what anyone may read
+
+    @property
+    def state(self) -> State:
+        """Where the session stands."""
+        return self._state
+
+    @property
+    def session_id(self) -> bytes | None:
+        """The session's id; a receiver learns it from the Hello."""
+        return self._session_id
+
+    @property
+    def closed(self) -> Closed | None:
+        """How the session ended, once it has."""
+        return self._closed
+
+    @property
+    def max_payload(self) -> int:
+        """The largest payload that `send_delta` takes."""
+        return self.config.max_payload
+
+    @property
+    def packets_dropped(self) -> int:
+        """Packets of either direction that were dropped; the trace names the reasons."""
+        return self._core.packets_dropped
+
+    @property
+    def rtt(self) -> float | None:
+        """The sender's smoothed round trip in seconds; None before the first sample."""
+        return self._sender.rate.rtt.smoothed
+
+    @property
+    def loss(self) -> float:
+        """The sender's smoothed share of packets lost, 0 to 1."""
+        return self._sender.rate.loss
+
+    @property
+    def rate(self) -> float:
+        """The sender's current rate in bits per second."""
+        return self._sender.rate.rate
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait in the outbox."""
+        return self._core.outbox.queued_bytes()
+
+    # -- bytes in
+
+    def receive_datagram(self, data: bytes, now: float) -> list[Event]:
+        """Take in one datagram, whatever its bytes; returns what it means for the application."""
+        self._now = max(now, self._now)
+        self.bytes_received += len(data)
+        self.packets_received += 1
+        try:
+            packet = pull_packet(data)
+        except RemoteProtocolError as error:
+            self._on_bad_packet(error, now)
+        else:
+            self._on_packet(packet, now)
+        return self._take_events()
+
+    def _on_bad_packet(self, error: RemoteProtocolError, now: float) -> None:
+        self.bad_packets += 1
+        self._core.drop(now, "bad-packet", error=str(error))
+        if self._state is State.CLOSED:
+            return
+        if isinstance(error, UnknownVersionError) and self._state is not State.OPEN:
+            self._end(Input.FATAL, CloseCode.VERSION_MISMATCH, str(error), now, tell=True)
+        elif self.bad_packets > self.config.max_bad_packets:
+            self._end(
+                Input.FATAL, CloseCode.PROTOCOL_ERROR, f"too many bad packets, last: {error}", now, tell=True
+            )
+
+    def _on_packet(self, packet: Packet, now: float) -> None:
+        what = _INPUTS[type(packet)]
+        if next_state(self.role, self._state, what) is None:
+            self._core.drop(now, "unexpected-packet", packet=what.value, state=self._state.value)
+            self._repeat_close(now)
+            return
+        self._heard_at = now
+        match packet:
+            case Hello():
+                self._on_hello(packet, now)
+            case Welcome():
+                self._on_welcome(packet, now)
+            case Delta():
+                self._receiver.on_delta(packet, now)
+            case Ack():
+                self._sender.on_ack(packet, now)
+            case Heartbeat():
+                self._receiver.on_heartbeat(packet, now)
+            case Feedback():
+                self._sender.on_feedback(packet, now)
+            case RefreshRequest():
+                self._sender.on_refresh_request(packet, now)
+            case Close():
+                self._end(Input.CLOSE, packet.code, packet.reason, now, tell=False)
+
+    def _on_hello(self, hello: Hello, now: float) -> None:
+        if self._session_id is not None and hello.session_id != self._session_id:
+            self._core.drop(now, "foreign-session")
+            return
+        if self._state is State.LISTENING:
+            refusal = self._refusal(hello.role, hello.codec_hash)
+            if refusal is not None:
+                self._end(Input.FATAL, *refusal, now, tell=True)
+                return
+            self._session_id = hello.session_id
+            self._open(hello, Input.HELLO, now)
+        self._core.control(self._greeting(Welcome), now)
+
+    def _on_welcome(self, welcome: Welcome, now: float) -> None:
+        if welcome.session_id != self._session_id:
+            self._core.drop(now, "foreign-session")
+        elif self._state is State.CONNECTING:
+            refusal = self._refusal(welcome.role, welcome.codec_hash)
+            if refusal is not None:
+                self._end(Input.FATAL, *refusal, now, tell=True)
+                return
+            if self._hellos == 1:
+                self._sender.rate.rtt.add(max(0.0, now - self._spoke_at), now)
+            self._open(welcome, Input.WELCOME, now)
+
+    def _refusal(self, role: Role, codec_hash: bytes) -> tuple[CloseCode, str] | None:
+        if role is self.role:
+            return CloseCode.PROTOCOL_ERROR, f"both ends are {role.value}s"
+        if codec_hash != self._codec_hash:
+            ours, theirs = self._codec_hash.hex()[:16], codec_hash.hex()[:16]
+            return (
+                CloseCode.CODEC_MISMATCH,
+                f"codec {theirs} met codec {ours}: use the same weights on both ends",
+            )
+        return None
+
+    def _open(self, greeting: Hello | Welcome, what: Input, now: float) -> None:
+        self._step(what)
+        self._hello_at = None
+        self.trace.add(now, "connected", session_id=greeting.session_id.hex())
+        self._core.events.append(Connected(greeting.session_id, greeting.meta, greeting.wall_ms))
+
+    # -- calls of the sending application
+
+    def base(self, now: float) -> int:
+        """The version to diff against: normally the newest sent, after a loss the newest acknowledged."""
+        self._sender.expire(now)
+        return self._sender.base()
+
+    def send_delta(
+        self,
+        *,
+        base: int,
+        payload: bytes,
+        capture_ms: int,
+        state_hash: int | None,
+        now: float,
+        lane: Lane = Lane.DELTA,
+        deadline: float | None = None,
+    ) -> int:
+        """Queue the patch from `base` and return its new version; `deadline` is a time of the same clock."""
+        self._call(Input.SEND_DELTA)
+        self._sender.expire(now)
+        return self._sender.send_delta(base, payload, capture_ms, state_hash, now, lane, deadline)
+
+    def allowance(self, now: float) -> int:
+        """Bytes that the network should take now; 0 says: skip this frame."""
+        if self._state is not State.OPEN or self.role is not Role.SENDER:
+            return 0
+        return self._sender.allowance(now)
+
+    def oldest_needed(self) -> int:
+        """Every version below this may be forgotten."""
+        return self._sender.oldest_needed()
+
+    # -- calls of the receiving application
+
+    def applied(self, version: int, now: float) -> None:
+        """The patch to `version` was applied and its hash, if any, was right."""
+        if self._call(Input.APPLIED) is State.OPEN:
+            self._receiver.applied(version, now)
+
+    def rejected(self, version: int, reason: str, now: float) -> None:
+        """The patch to `version` could not be applied: asks for everything from blank."""
+        if self._call(Input.REJECTED) is State.OPEN:
+            self._receiver.rejected(version, reason, now)
+
+    def request_refresh(self, reason: str, now: float) -> None:
+        """Ask for everything from blank; held versions are given up at once."""
+        if self._call(Input.REQUEST_REFRESH) is State.OPEN:
+            self._receiver.request_refresh(reason, now)
+
+    def send_feedback(self, feedback: Mapping[str, Any], now: float) -> None:
+        """Tell the sender's application something; only the newest unsent one is kept."""
+        if self._call(Input.SEND_FEEDBACK) is State.OPEN:
+            self._receiver.send_feedback(feedback, now)
+
+    # -- the end
+
+    def close(self, code: int = CloseCode.NORMAL, reason: str = "", now: float | None = None) -> None:
+        """Say goodbye; `Closed` follows as the last event."""
+        if not 0 <= code <= 255:
+            raise LocalProtocolError(f"close code must be 0 to 255, not {code}")
+        if self._state is not State.CLOSED:
+            self._end(Input.LOCAL_CLOSE, code, reason, self._now if now is None else now, tell=True)
+
+    def _end(self, what: Input, code: int, reason: str, now: float, *, tell: bool) -> None:
+        if self._state is State.CLOSED:
+            return
+        self._step(what)
+        self._closed = Closed(int(code), reason)
+        self._hello_at = None
+        self._core.outbox = Outbox(self.config.outbox_limit)
+        self._closes_left = _CLOSE_REPEATS if tell else 0
+        self.trace.add(now, "closed", code=int(code), reason=reason, by="us" if tell else "peer")
+        self._core.events.append(self._closed)
+        self._repeat_close(now)
+
+    def _repeat_close(self, now: float) -> None:
+        if self._closed is not None and self._closes_left > 0:
+            self._closes_left -= 1
+            self._core.control(Close(self._closed.code, self._closed.reason), now)
+
+    def _step(self, what: Input) -> State:
+        state = next_state(self.role, self._state, what)
+        if state is None:
+            raise LocalProtocolError(f"a {self.role.value} that is {self._state.value} cannot {what.value}")
+        self._state = state
+        return state
+
+    def _call(self, what: Input) -> State:
+        if self._closed is not None and what is Input.SEND_DELTA and self.role is Role.SENDER:
+            raise ConnectionClosed(self._closed.code, self._closed.reason)
+        return self._step(what)
+
+    # -- bytes out, and time
+
+    def datagrams_to_send(self, now: float) -> list[tuple[Lane, bytes]]:
+        """What should leave now, control first; deltas only as fast as the rate allows."""
+        self._now = max(now, self._now)
+        self._sender.expire(now)
+        self._queue_due(now)
+        out: list[tuple[Lane, bytes]] = []
+        while (item := self._core.outbox.pop(*self._open_lanes(now))) is not None:
+            out.append((item.lane, item.data))
+            self._spoke_at = now
+            self.packets_sent += 1
+            self.bytes_sent += len(item.data)
+            if item.version is not None:
+                self._sender.on_sent(item, now)
+        return out
+
+    def _open_lanes(self, now: float) -> tuple[Lane, ...]:
+        paced = self.role is Role.SENDER and self._sender.rate.ready_at(now) > now
+        return (Lane.CONTROL,) if paced else tuple(Lane)
+
+    def _queue_due(self, now: float) -> None:
+        if self._hello_at is not None and now >= self._hello_at:
+            self._core.control(self._greeting(Hello), now)
+            self._hello_at = now + min(self.config.hello_interval * 2.0**self._hellos, 2.0)
+            self._hellos += 1
+        if self._state is not State.OPEN:
+            return
+        if self.role is Role.RECEIVER:
+            self._receiver.queue_due(now)
+        elif now >= self._spoke_at + self.config.heartbeat and not len(self._core.outbox):
+            self._sender.heartbeat(now)
+
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` and `datagrams_to_send` want to be called next; None once all is over."""
+        if self._core.events:
+            return self._now
+        if self._state is State.CLOSED:
+            return self._now if len(self._core.outbox) else None
+        side = self._side_timeout() if self._state is State.OPEN else None
+        control = self._now if self._core.outbox.queued_bytes(Lane.CONTROL) else None
+        return earliest(self._hello_at, self._dead_at(), side, control)
+
+    def _side_timeout(self) -> float | None:
+        if self.role is Role.RECEIVER:
+            return self._receiver.next_timeout()
+        idle = None if len(self._core.outbox) else self._spoke_at + self.config.heartbeat
+        return earliest(idle, self._sender.next_timeout(self._now))
+
+    def _dead_at(self) -> float:
+        if self._state is State.OPEN:
+            return self._heard_at + self.config.dead_after
+        return self._started_at + self.config.handshake_timeout
+
+    def handle_timeout(self, now: float) -> list[Event]:
+        """Do what is due; harmless when nothing is."""
+        self._now = max(now, self._now)
+        if self._state is not State.CLOSED and now >= self._dead_at():
+            if self._state is State.OPEN:
+                self._end(Input.FATAL, CloseCode.DEAD_PEER, "nothing heard from the peer", now, tell=True)
+            else:
+                self._end(
+                    Input.FATAL, CloseCode.HANDSHAKE_TIMEOUT, "no answer to the greeting", now, tell=True
+                )
+        if self._state is State.OPEN and self.role is Role.SENDER:
+            self._sender.handle_timeout(now)
+            self._sender.expire(now)
+        return self._take_events()
+
+    def _take_events(self) -> list[Event]:
+        events, self._core.events = self._core.events, []
+        return events
