@@ -1,0 +1,68 @@
+"""WebRTC for both ends: `connect` offers, `WebRtcListener` answers, one HTTP exchange apart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from transport.adapters.webrtc_endpoint import WebRtcEndpoint
+from transport.adapters.webrtc_listener import MAX_BODY, WebRtcListener
+from transport.errors import ConnectionClosed, PeerError
+
+import aiohttp  # isort: skip - after our own, which says what to install when it is missing
+from aiortc import RTCSessionDescription  # isort: skip
+
+__all__ = ["WebRtcEndpoint", "WebRtcListener", "connect"]
+
+_SDP = "application/sdp"
+
+_REFUSALS = {
+    401: "refused the token: check --token on both ends",
+    404: "has no such path: the address should end in /offer",
+    403: "refused this host name: use localhost, or start it with a token",
+    429: "gets too many offers: wait a second and try again",
+    503: "is full: wait until a session ends, or raise its limit",
+}
+
+
+async def connect(
+    url: str, *, token: str | None = None, ice_servers: Sequence[str] = (), timeout: float = 15.0
+) -> WebRtcEndpoint:
+    """Offer a session to the listener at `url`; `PeerError` says what to do when that fails."""
+    endpoint = WebRtcEndpoint(tuple(ice_servers))
+    try:
+        async with asyncio.timeout(timeout):
+            await _offer(endpoint, url, token)
+            await endpoint.opened()
+    except TimeoutError:
+        await endpoint.close()
+        raise PeerError(
+            f"{url} did not connect within {timeout:g} s: is UDP let through between you?"
+        ) from None
+    except ConnectionClosed as error:
+        await endpoint.close()
+        raise PeerError(f"{url}: {error.reason}: is UDP let through between you?") from None
+    except (aiohttp.ClientError, ValueError, OSError) as error:
+        await endpoint.close()
+        raise PeerError(
+            f"{url} cannot be reached ({error or type(error).__name__}): is the server running?"
+        ) from None
+    except BaseException:
+        await endpoint.close()
+        raise
+    return endpoint
+
+
+async def _offer(endpoint: WebRtcEndpoint, url: str, token: str | None) -> None:
+    peer = endpoint.peer_connection
+    await peer.setLocalDescription(await peer.createOffer())
+    headers = {"Content-Type": _SDP} | ({"Authorization": f"Bearer {token}"} if token else {})
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(url, data=peer.localDescription.sdp, headers=headers, allow_redirects=False) as response,
+    ):
+        answer = (await response.content.read(MAX_BODY)).decode("utf-8", "replace")
+        if response.status != 201:
+            what = _REFUSALS.get(response.status, f"answered {response.status}: {answer[:200].strip()}")
+            raise PeerError(f"{url} {what}")
+    await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
