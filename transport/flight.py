@@ -79,6 +79,20 @@ class FlightTable:
             return self.acked
         return next(iter(self._flights), self.newest + 1)
 
+    def needed(self) -> frozenset[int]:
+        """The versions that can still become a base, blank aside."""
+        return frozenset(self._flights) | ({self.acked} - {0})
+
+    def withdraw(self, *versions: int) -> set[int]:
+        """Kill versions that never left: the tip steps back to what did leave below them."""
+        place = self.tip
+        dead = self.kill(*versions)
+        while place in dead and place in self._flights:
+            place = self._flights[place].base
+        if self.usable(place):
+            self.tip = place
+        return dead
+
     def kill(self, *versions: int) -> set[int]:
         """Mark versions and all that build on them dead; the tip falls back if it was one of them."""
         dead = set(versions)

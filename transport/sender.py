@@ -36,6 +36,10 @@ class SenderSide:
         """Versions below this may be forgotten."""
         return self._table.oldest_needed()
 
+    def needed(self) -> frozenset[int]:
+        """The versions that can still become a base."""
+        return self._table.needed()
+
     def blocked(self) -> bool:
         """Too much is under way without an answer."""
         return len(self._table) >= self._config.max_in_flight
@@ -116,7 +120,7 @@ class SenderSide:
 
     def _never_sent(self, versions: set[int], now: float) -> None:
         before = self._table.tip
-        dead = self._table.kill(*versions)
+        dead = self._table.withdraw(*versions)
         for item in self._core.outbox.discard(dead):
             self._core.drop(now, "base-dropped", version=item.version)
             versions = versions | {item.version or 0}

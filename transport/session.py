@@ -276,6 +276,13 @@ class Session:
         """Every version below this may be forgotten."""
         return self._sender.oldest_needed()
 
+    def needed(self) -> frozenset[int]:
+        """The versions, blank aside, that can still become a base: at most `max_in_flight` and one.
+
+        Sparser than `oldest_needed`: versions above it that were dropped unsent are not in here.
+        """
+        return self._sender.needed()
+
     # -- calls of the receiving application
 
     def applied(self, version: int, now: float) -> None:

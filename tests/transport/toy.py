@@ -88,8 +88,9 @@ class ToySender:
             deadline=None if self.deadline is None else now + self.deadline,
         )
         self.states[version] = self.truth
-        oldest = self.session.oldest_needed()
-        self.states = {v: s for v, s in self.states.items() if v == 0 or v >= oldest}
+        needed = self.session.needed()
+        assert not needed or min(needed) >= self.session.oldest_needed()
+        self.states = {v: s for v, s in self.states.items() if v == 0 or v in needed}
         return version
 
 

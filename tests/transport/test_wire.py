@@ -1,0 +1,252 @@
+"""Packets: golden bytes both ways, round trips, any bytes, wrap-around."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transport import LocalProtocolError, RemoteProtocolError, Role
+from transport.wire import (
+    MAX_DISTANCE,
+    MAX_PACKET,
+    Ack,
+    Close,
+    Delta,
+    Feedback,
+    Heartbeat,
+    Hello,
+    Packet,
+    RefreshRequest,
+    UnknownVersionError,
+    Welcome,
+    expand,
+    pack_map,
+    pull_packet,
+    pull_varint,
+    push_packet,
+    push_varint,
+    unpack_map,
+)
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "transport.json"
+_KINDS = {
+    kind.__name__: kind for kind in (Hello, Welcome, Delta, Ack, Heartbeat, Feedback, RefreshRequest, Close)
+}
+_SID = bytes(range(16))
+
+GOLDEN: dict[str, Packet] = {
+    "hello": Hello(_SID, Role.SENDER, b"\xaa\xbb", {"fps": 10}, 1_700_000_000_000),
+    "welcome": Welcome(_SID, Role.RECEIVER, b"\xaa\xbb", {}, 1_700_000_000_250),
+    "delta from blank, with hash": Delta(1, 0, 33, b"\x01\x02\x03", 0xDEADBEEF),
+    "delta": Delta(0x0102, 1, 0xFFFE, b"payload"),
+    "delta, far base, empty": Delta(0xFFFF, 300, 0, b""),
+    "delta on the anchor lane": Delta(7, 2, 700, b"\x00", 5, True),
+    "ack of nothing": Ack(),
+    "ack": Ack(5, 7, 0b1011, 120),
+    "ack, base missing": Ack(5, 9, 0b0001_1110, 0, 9),
+    "ack after a refresh": Ack(None, 12, 0xFFFFFFFF, 0xFFFF, 12),
+    "heartbeat": Heartbeat(9, 0x01020304),
+    "heartbeat of blank": Heartbeat(),
+    "feedback": Feedback(3, {"detail": [1, 2], "busy": False}),
+    "refresh request": RefreshRequest(1, "state hash"),
+    "close": Close(2, "other codec"),
+    "close without a reason": Close(0),
+}
+
+
+def to_json(packet: Packet) -> dict[str, Any]:
+    fields = dict(vars(packet))
+    for key, value in fields.items():
+        if isinstance(value, bytes):
+            fields[key] = value.hex()
+        elif isinstance(value, Role):
+            fields[key] = value.value
+    return {"type": type(packet).__name__, **fields}
+
+
+def test_golden_vectors_both_ways() -> None:
+    made = [{"name": n, "hex": push_packet(p).hex(), "packet": to_json(p)} for n, p in GOLDEN.items()]
+    if os.environ.get("GENERATE_EXPECTED"):
+        VECTORS.write_text(json.dumps(made, indent=1) + "\n")
+    stored = json.loads(VECTORS.read_text())
+    assert stored == made
+    for each in stored:
+        assert to_json(pull_packet(bytes.fromhex(each["hex"]))) == each["packet"]
+
+
+def test_the_delta_header_is_small() -> None:
+    assert len(push_packet(Delta(500, 1, 20, b""))) == 7
+    assert len(push_packet(Delta(500, 200, 20, b""))) == 8
+    assert len(push_packet(Delta(500, 0, 20, b"", 1))) == 10
+
+
+u16, u32 = st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF)
+plain = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=8) | st.binary(max_size=8)
+)
+values = st.recursive(
+    plain,
+    lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=4), v, max_size=3),
+    max_leaves=6,
+)
+maps = st.dictionaries(st.text(max_size=6), values, max_size=4)
+greetings = st.tuples(
+    st.binary(min_size=16, max_size=16),
+    st.sampled_from(Role),
+    st.binary(max_size=64),
+    maps,
+    st.integers(0, 2**60),
+)
+reasons = st.text(st.characters(codec="utf-8"), max_size=40)
+packets: st.SearchStrategy[Packet] = st.one_of(
+    greetings.map(lambda g: Hello(*g)),
+    greetings.map(lambda g: Welcome(*g)),
+    st.builds(
+        Delta,
+        u16,
+        st.integers(0, MAX_DISTANCE),
+        u16,
+        st.binary(max_size=1080),
+        st.none() | u32,
+        st.booleans(),
+    ),
+    st.builds(Ack, st.none() | u16, st.none(), st.just(0), st.just(0), st.none() | u16),
+    st.builds(Ack, st.none() | u16, u16, u32, u16, st.none() | u16),
+    st.builds(Heartbeat, st.none() | u16, st.none() | u32),
+    st.builds(Feedback, u32, maps),
+    st.builds(RefreshRequest, u32, reasons),
+    st.builds(Close, st.integers(0, 255), reasons),
+)
+
+
+@given(packets)
+def test_round_trip(packet: Packet) -> None:
+    try:
+        data = push_packet(packet)
+    except LocalProtocolError:  # a drawn map may nest deeper than the wire allows
+        return
+    assert pull_packet(data) == packet
+    assert push_packet(pull_packet(data)) == data or isinstance(packet, Hello | Welcome | Feedback)
+
+
+def pull_or_refuse(data: bytes) -> None:
+    try:
+        packet = pull_packet(data)
+    except RemoteProtocolError as error:
+        packet, message = None, str(error)
+    assert isinstance(packet, tuple(_KINDS.values())) or (message and "\n" not in message)
+
+
+@given(st.binary(max_size=64) | st.binary(min_size=MAX_PACKET - 2, max_size=MAX_PACKET + 2))
+def test_any_bytes_give_a_packet_or_a_remote_error(data: bytes) -> None:
+    pull_or_refuse(data)
+
+
+@given(st.integers(1, 8), st.binary(max_size=200))
+def test_any_body_of_a_known_type(kind: int, body: bytes) -> None:
+    pull_or_refuse(bytes([0x10 | kind]) + body)
+
+
+@given(st.sampled_from(sorted(GOLDEN)), st.data())
+def test_mutated_packets(name: str, data: st.DataObject) -> None:
+    valid = bytearray(push_packet(GOLDEN[name]))
+    for _ in range(data.draw(st.integers(1, 4))):
+        valid[data.draw(st.integers(0, len(valid) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(valid)))
+    pull_or_refuse(bytes(valid[:cut]))
+    pull_or_refuse(bytes(valid) + data.draw(st.binary(max_size=4)))
+
+
+@pytest.mark.parametrize("name", [n for n in GOLDEN if not n.startswith("delta")])
+def test_every_cut_and_every_tail_is_refused(name: str) -> None:
+    data = push_packet(GOLDEN[name])
+    text_at_the_end = name.startswith(("refresh", "close"))
+    for cut in range(len(data)):
+        if not (text_at_the_end and cut >= (5 if name.startswith("refresh") else 2)):
+            with pytest.raises(RemoteProtocolError):
+                pull_packet(data[:cut])
+    if not text_at_the_end:
+        with pytest.raises(RemoteProtocolError):
+            pull_packet(data + b"\x00")
+
+
+@given(st.integers(0, 2**32 - 1), st.binary(max_size=4))
+def test_varints_leave_their_tail_alone(value: int, tail: bytes) -> None:
+    data = push_varint(value)
+    assert pull_varint(b"xx" + data + tail, 2) == (value, 2 + len(data))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80", b"\x80\x00", b"\xff\xff\xff\xff\x7f", b"\xff" * 9])
+def test_bad_varints(data: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match="varint"):
+        pull_varint(data, 0)
+
+
+@given(st.integers(0, 1 << 40), st.integers(-0x7FFF, 0x7FFF))
+def test_expand_finds_the_value_across_every_wrap(near: int, off: int) -> None:
+    value = max(0, near + off)
+    if abs(value - near) < 0x8000:
+        assert expand(value & 0xFFFF, near) == value
+
+
+def test_an_unknown_version_says_so_but_close_is_always_understood() -> None:
+    with pytest.raises(UnknownVersionError, match="version 2, we speak 1"):
+        pull_packet(b"\x21abc")
+    assert pull_packet(b"\x28\x01bye") == Close(1, "bye")
+
+
+def test_unknown_greeting_keys_are_ignored_and_bad_ones_named() -> None:
+    body = {"session": _SID, "role": "sender", "codec": b"", "new": 1}
+    assert pull_packet(b"\x11" + pack_map(body)) == Hello(_SID, Role.SENDER, b"")
+    for change in ({"session": b"x"}, {"role": "king"}, {"codec": 3}, {"meta": []}, {"wall_ms": True}):
+        with pytest.raises(RemoteProtocolError, match=next(iter(change))):
+            pull_packet(b"\x11" + pack_map(body | change))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xc1",
+        b"\x81\x01\x02",
+        b"\x91" * 1000,
+        b"\x81\xa1a" * 300,
+        b"\xdf\xff\xff\xff\xff",
+        b"\x81\xa1a\xd6\xff\x00\x00\x00\x00",
+        b"\x90",
+        b"\x81\xc4\x01a\x00",
+        b"\x80\x80",
+        b"\x81\xa1\xff\x00",
+    ],
+)
+def test_hostile_msgpack(data: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        unpack_map(data)
+
+
+def test_what_cannot_be_sent_is_our_own_error() -> None:
+    deep: Any = 1
+    for _ in range(20):
+        deep = [deep]
+    bad: list[Packet] = [
+        Feedback(0, {"x": object()}),
+        Feedback(0, {"x": 1 << 70}),
+        Feedback(0, {"x": deep}),
+        Feedback(0, {1: 2}),  # type: ignore[dict-item]
+        Feedback(-1, {}),
+        Feedback(0, {"x": "y" * 2000}),
+        Hello(b"short", Role.SENDER, b""),
+        Hello(_SID, Role.SENDER, bytes(65)),
+        Delta(1, MAX_DISTANCE + 1, 0, b""),
+        Delta(1, 1, 0, b"", 1 << 32),
+        Delta(1, 1, 0, bytes(1100)),
+        Close(256),
+    ]
+    for packet in bad:
+        with pytest.raises(LocalProtocolError):
+            push_packet(packet)
