@@ -32,6 +32,10 @@ class SenderSide:
         """The version to diff against now."""
         return self._table.tip
 
+    def next_version(self) -> int:
+        """The version that the next delta will be given."""
+        return self._table.newest + 1
+
     def oldest_needed(self) -> int:
         """Versions below this may be forgotten."""
         return self._table.oldest_needed()

@@ -272,6 +272,11 @@ class Session:
             return 0
         return self._sender.allowance(now)
 
+    @property
+    def next_version(self) -> int:
+        """The version that the next `send_delta` will be given."""
+        return self._sender.next_version()
+
     def oldest_needed(self) -> int:
         """Every version below this may be forgotten."""
         return self._sender.oldest_needed()
