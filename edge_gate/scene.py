@@ -233,7 +233,7 @@ class Scene:
 @functools.lru_cache(maxsize=1)
 def _sigma() -> npt.NDArray[np.float32]:
     """Standard deviation of the noise at each brightness (256,): 1.6 in the dark, 2 at half, 2.3 in white."""
-    return np.sqrt(READ_NOISE**2 + SHOT_NOISE * np.arange(256, dtype=np.float32), dtype=np.float32)
+    return np.asarray(np.sqrt(READ_NOISE**2 + SHOT_NOISE * np.arange(256)), dtype=np.float32)
 
 
 def _seen_from(pose: Key, camera: Point) -> Key:

@@ -21,7 +21,7 @@ from edge_gate.source import Pixels, SourceError, fit, load_cv2, read_picture
 Patch = npt.NDArray[np.float32]
 Plane = npt.NDArray[np.float32]
 
-ROOMS = ("motorcycle_left.png", "coffee.png", "rocket.jpg")
+ROOMS = ("motorcycle_left.png", "coffee.png", "astronaut.png")
 GALLERY = ("coffee.png", "motorcycle_left.png", "chelsea.png", "rocket.jpg", "astronaut.png")
 FACES = {
     "cat": ("chelsea.png", (105, 5, 280)),
@@ -182,7 +182,7 @@ def _rounded(w: int, h: int, margin: int, corner: float) -> Plane:
     dx = np.abs(np.arange(w) + 0.5 - w / 2) - (inside_w - radius)
     dy = np.abs(np.arange(h) + 0.5 - h / 2) - (inside_h - radius)
     far = np.hypot(np.maximum(dx, 0.0)[None, :], np.maximum(dy, 0.0)[:, None])
-    return np.clip(radius - far + 0.5, 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(radius - far + 0.5, 0.0, 1.0), dtype=np.float32)
 
 
 def _radius(side: int) -> Plane:

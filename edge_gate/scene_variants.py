@@ -18,7 +18,7 @@ import numpy as np
 
 from edge_gate.scene_script import STATIONS, Act, Art, Beat, Box, CameraMove, Key, Point, Script, Stage
 
-PORTRAITS = ("cat", "astronaut", "coffee")
+PORTRAITS = ("astronaut", "coffee", "cat")
 NOTES = (
     "Meet me at\nplatform 9\ntrain 17:45\nseat 23 B",
     "Shopping\n6 eggs, milk\n2 lemons\nbread, tea",

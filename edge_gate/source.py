@@ -120,7 +120,7 @@ def open_source(
 
         variant = text.partition(":")[2] or "tour"
         return Scene(size=wanted or (256, 256), fps=fps, seed=seed, variant=variant, duration_s=duration_s)
-    if re.fullmatch(r"\d+", text) or text.startswith(("rtsp://", "rtsps://")):
+    if re.fullmatch(r"[0-9]{1,9}", text) or text.startswith(("rtsp://", "rtsps://")):
         from edge_gate.source_live import open_live
 
         return open_live(text, wanted, fps, duration_s)
@@ -152,7 +152,7 @@ def _check_rates(fps: float, duration_s: float | None) -> None:
 
 def parse_size(text: str) -> Size:
     """Read `"256"` (a square) or `"640x480"` as (width, height); SourceError for anything else."""
-    match = re.fullmatch(r"\s*(\d{1,5})\s*(?:[xX×]\s*(\d{1,5})\s*)?", text)
+    match = re.fullmatch(r"\s*([0-9]{1,5})\s*(?:[xX×]\s*([0-9]{1,5})\s*)?", text)
     if match is None:
         raise SourceError(f"--size {text}: give one number for a square (256) or WIDTHxHEIGHT (640x480)")
     width = int(match[1])
@@ -334,10 +334,10 @@ class PictureFolder(_Finite):
         return item
 
 
-def natural_key(path: Path) -> list[tuple[int, int, str]]:
-    """Sort key that reads runs of digits as numbers: `frame9.png` comes before `frame10.png`."""
-    parts = re.findall(r"\d+|\D+", path.name.lower())
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+def natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key that reads runs of digits as numbers: `a9.png` comes before `a10.png`."""
+    parts = re.findall(r"\d+|\D+", path.stem.lower())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], path.suffix
 
 
 def read_picture(path: Path) -> Pixels | None:
