@@ -167,7 +167,7 @@ class Scene:
         elif self.variant == "pan":
             wall = gallery(self.size)
         else:
-            wall = room(self.size, self.seed)
+            wall = room(self.size, 0 if self.variant == "tour" else self.seed)  # lamps belong in the garage
         slack_x, slack_y = (wall.shape[1] - width) / 2, (wall.shape[0] - height) / 2
         self._stage = Stage(width, height, slack_x, slack_y, self.fps, self.seed)
         home = (0.0 if self.variant == "pan" else float(round(slack_x))), float(round(slack_y))
