@@ -25,16 +25,17 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from experiments.pictures import load_clips, load_images
-from vidtok.model.tower import Tower, load_tower, to_input
-from vidtok.tokenizer.fsq import LEVELS
+from vidtok.model.tower import FEATURES, Tower, load_tower, to_input
+from vidtok.tokenizer.fsq import CHANNELS, LEVELS
 from vidtok.tokenizer.networks import Encoder, TokenHead, Viewer, context, quantise_ste
 
 CELL = 16
+SPREAD = 0.9  # of the latents before tanh, so that all eight values of each are used
 DEPTH_SHARE = (0.40, 0.25, 0.15, 0.20)  # how often a whole picture is held at 1, 2, 3, 4 levels
 
 
 class Trainee(nn.Module):
-    """What is trained: the encoder's later stages and bottleneck, the token head and the viewer."""
+    """What is trained: the encoder behind the tower's (frozen) front half, the token head and the viewer."""
 
     def __init__(self, tower: Tower) -> None:
         super().__init__()
@@ -42,18 +43,44 @@ class Trainee(nn.Module):
         self.head = TokenHead()
         self.viewer = Viewer()
         self.encoder.front.load_state_dict(tower.front.state_dict())
-        with torch.no_grad():
-            self.encoder.squeeze[-1].weight.mul_(3)  # spread the latents over their bins from the start
+        self.encoder.front.requires_grad_(False)
 
-    def groups(self, rate: float) -> list[dict[str, object]]:
-        """Parameter groups: the pretrained stages learn ten times slower, the finest ones not at all."""
-        front = self.encoder.front
-        for module in (front.stem, front.stages[0], front.stages[1], front.stages[2]):
-            module.requires_grad_(False)
-        slow = [p for p in front.parameters() if p.requires_grad]
-        held = {id(p) for p in front.parameters()}
-        fast = [p for p in self.parameters() if id(p) not in held]
-        return [{"params": fast, "lr": rate, "base": rate}, {"params": slow, "lr": rate / 10, "base": rate / 10}]
+    @torch.no_grad()
+    def begin(self, projection: Tensor, restoration: Tensor, mean: Tensor) -> None:
+        """Start from the best linear bottleneck: networks beside it begin at zero."""
+        for last in (self.encoder.detail[-1], self.head.detail[-1], self.viewer.detail[-2]):
+            last.weight.mul_(0.01)
+            last.bias.zero_()
+        self.encoder.linear.weight[:, :, 0, 0] = projection.T * SPREAD
+        self.encoder.linear.bias[:] = -(mean @ projection) * SPREAD
+        self.head.linear.weight.zero_()
+        self.head.linear.weight[:, :CHANNELS, 0, 0] = restoration / (0.7 * SPREAD)  # tanh shrinks by about 0.7
+        self.head.linear.bias[:] = mean
+
+
+def best_linear(tower: Tower, pictures: list[NDArray[np.uint8]], batches: int = 12) -> tuple[Tensor, Tensor, Tensor]:
+    """The linear bottleneck of CHANNELS numbers that the tower's pooled view misses least from.
+
+    With C the covariance of the features and M the mean outer product of the pooled view's gradients, the directions
+    are the leading eigenvectors V of C^1/2 M C^1/2: project by C^-1/2 V (unit variance), restore by C^1/2 V.
+    """
+    rng = np.random.default_rng(1)
+    torch.manual_seed(1)
+    total, square, gradients, count = torch.zeros(FEATURES), torch.zeros(FEATURES, FEATURES), torch.zeros(FEATURES, FEATURES), 0
+    for _ in range(batches):
+        with torch.no_grad():
+            features = tower.front(to_input(torch.from_numpy(crop_batch(pictures, 256, 8, rng))))[2]
+        features.requires_grad_(True)
+        pooled = F.normalize(tower.back(features)[1])
+        (slope,) = torch.autograd.grad((pooled * torch.randn_like(pooled)).sum(), features)
+        flat, slopes = (t.detach().permute(0, 2, 3, 1).reshape(-1, FEATURES) for t in (features, slope))
+        total, square, count = total + flat.sum(0), square + flat.T @ flat, count + len(flat)
+        gradients = gradients + slopes.T @ slopes
+    mean = total / count
+    spread, axes = torch.linalg.eigh(square / count - torch.outer(mean, mean) + 1e-3 * torch.eye(FEATURES))
+    root, inverse = (axes @ torch.diag(spread**power) @ axes.T for power in (0.5, -0.5))
+    leading = torch.linalg.eigh(root @ gradients @ root)[1].flip(1)[:, :CHANNELS]
+    return inverse @ leading, root @ leading, mean
 
 
 def crop_batch(pictures: list[NDArray[np.uint8]], size: int, batch: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -137,10 +164,12 @@ def step_loss(net: Trainee, tower: Tower, clean8: NDArray[np.uint8], rng: np.ran
     size, cells = clean.shape[-1], clean.shape[-1] // CELL
     with torch.autocast("cpu", torch.bfloat16):
         with torch.no_grad():
-            features = tower.front(clean)[2]
+            maps = tower.front(clean)
+            features = maps[2]
             target = tuple(t.float() for t in tower.back(features))
-            still = net.encoder(shifted(clean, offset)).float()
-        latents = net.encoder(shifted(noisy, offset)).float()
+            still = net.encoder.squeeze(*(maps if offset == (0, 0) else tower.front(shifted(clean, offset)))).float()
+            noisy_maps = tower.front(shifted(noisy, offset))
+        latents = net.encoder.squeeze(*noisy_maps).float()
         held = context(quantise_ste(latents), draw_depth(len(clean8), *latents.shape[-2:], rng))
         back = window(net.head(held), offset, cells, cells)
         top, left = offset
@@ -151,7 +180,7 @@ def step_loss(net: Trainee, tower: Tower, clean8: NDArray[np.uint8], rng: np.ran
     middle = torch.zeros(())
     if offset == (0, 0):
         middle = (back.float() - features).square().mean() / features.float().square().mean()
-    loss = known + 0.3 * middle + seen + 4 * drift
+    loss = known + 0.3 * middle + 0.7 * seen + 10 * drift
     parts = {"loss": loss, "cosine": cosine, "middle": middle, "psnr": 10 * torch.log10(4 / mse), "drift": drift}
     return loss, {name: float(value) for name, value in parts.items()}
 
@@ -190,7 +219,10 @@ def train(args: argparse.Namespace, pools: list[list[NDArray[np.uint8]]]) -> Non
     torch.manual_seed(args.seed)
     tower = load_tower().to(memory_format=torch.channels_last)
     net = Trainee(tower).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(net.groups(args.rate), weight_decay=1e-4)
+    if not (args.out / "checkpoint.pt").exists():
+        net.begin(*best_linear(tower, pools[0]))
+    learning = [p for p in net.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(learning, args.rate, weight_decay=1e-4)
     average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
     start = _resume(args.out, net, average, optimiser)
     log = (args.out / "log.jsonl").open("a")
@@ -198,7 +230,7 @@ def train(args: argparse.Namespace, pools: list[list[NDArray[np.uint8]]]) -> Non
     for step in (bar := tqdm(range(start, args.steps), initial=start, total=args.steps, desc="tokenizer")):
         rng = np.random.default_rng((args.seed, step))
         for group in optimiser.param_groups:
-            group["lr"] = group["base"] * _schedule(step, args.steps)
+            group["lr"] = args.rate * _schedule(step, args.steps)
         loss, parts = step_loss(net, tower, crop_batch(pools[step % len(pools)], args.size, args.batch, rng), rng)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -17,29 +17,38 @@ from vidtok.model.tower import FEATURES, Front
 from vidtok.tokenizer.fsq import CHANNELS, DIMS, LEVELS, VALUES
 
 CONTEXT = CHANNELS + LEVELS  # channels that the networks behind the canvas read
+SCALE = 1 / 8  # brings the tower's feature maps to about unit variance
 
 
 class Encoder(nn.Module):
-    """The edge: the front half of the tower, its finer maps folded in, squeezed to latents in (-1, 1)."""
+    """The edge: the front half of the tower, its finer maps folded in, squeezed to latents in (-1, 1).
+
+    A linear map of the tower's features carries what the tower's back half depends on most; a small network beside it
+    adds what the finer maps know.
+    """
 
     def __init__(self, width: int = 160) -> None:
         super().__init__()
         self.front = Front()
-        self.fine = nn.Conv2d(24, 8, 1)
-        self.middle = nn.Conv2d(40, 24, 1)
-        self.squeeze = nn.Sequential(
-            nn.Conv2d(8 * 16 + 24 * 4 + FEATURES, width, 1),
-            nn.ReLU(),
+        self.fine = nn.Conv2d(24, 12, 1)
+        self.middle = nn.Conv2d(40, 32, 1)
+        self.linear = nn.Conv2d(FEATURES, CHANNELS, 1)
+        self.detail = nn.Sequential(
+            nn.Conv2d(12 * 16 + 32 * 4 + FEATURES, width, 1),
+            nn.GELU(),
             nn.Conv2d(width, width, 3, padding=1, groups=width),
-            nn.ReLU(),
+            nn.GELU(),
             nn.Conv2d(width, CHANNELS, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W), (pixels - 127) / 128 -> latents (B, 20, H/16, W/16)."""
-        fine, middle, features = self.front(x)
+        return self.squeeze(*self.front(x))
+
+    def squeeze(self, fine: Tensor, middle: Tensor, features: Tensor) -> Tensor:
+        """The front half's three maps -> latents."""
         folded = [F.pixel_unshuffle(self.fine(fine), 4), F.pixel_unshuffle(self.middle(middle), 2), features]
-        return torch.tanh(self.squeeze(torch.cat(folded, 1)))
+        return torch.tanh(self.linear(features) + self.detail(torch.cat(folded, 1) * SCALE))
 
 
 class Residual(nn.Module):
@@ -60,7 +69,8 @@ class TokenHead(nn.Module):
 
     def __init__(self, width: int = 192, blocks: int = 4) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
+        self.linear = nn.Conv2d(CONTEXT, FEATURES, 1)
+        self.detail = nn.Sequential(
             nn.Conv2d(CONTEXT, width, 3, padding=1),
             *(Residual(width) for _ in range(blocks)),
             nn.Conv2d(width, FEATURES, 1),
@@ -68,7 +78,7 @@ class TokenHead(nn.Module):
 
     def forward(self, context: Tensor) -> Tensor:
         """(B, 24, h, w) -> (B, 112, h, w)."""
-        return self.layers(context)
+        return self.linear(context) + self.detail(context) / SCALE
 
 
 class Viewer(nn.Module):
@@ -76,7 +86,8 @@ class Viewer(nn.Module):
 
     def __init__(self, width: int = 160) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
+        self.linear = nn.Sequential(nn.Conv2d(CONTEXT, 3 * 16, 3, padding=1), nn.PixelShuffle(4))
+        self.detail = nn.Sequential(
             nn.Conv2d(CONTEXT, width, 3, padding=1),
             *(Residual(width) for _ in range(4)),
             *_upsample(width, 96),
@@ -90,7 +101,8 @@ class Viewer(nn.Module):
 
     def forward(self, context: Tensor) -> Tensor:
         """(B, 24, h, w) -> (B, 3, 16 h, 16 w), in the encoder's input range."""
-        return self.layers(context)
+        coarse = F.interpolate(self.linear(context), scale_factor=4.0, mode="bilinear", align_corners=False)
+        return coarse + self.detail(context)
 
 
 def _upsample(width: int, out: int) -> tuple[nn.Module, ...]:

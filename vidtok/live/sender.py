@@ -1,0 +1,268 @@
+"""The edge, whole: frames in, patches handed to the transport session. Sans-IO: the clock is an argument.
+
+    frame --motion--> position --+
+      |                          |--glance: anything new?--no--> the last view stands
+      +---------------------------+--encoder--> view: latents, codes
+                                                  |
+    session.base() -> canvas -----------------------+--> novelty, moves, costs --> budget buys --> diff --> payloads
+                                                                                                 |
+                                            canvas of every version under way <-- patch <--------+
+
+The view is compared with the very canvas that the receiver is known (or fairly assumed) to hold, so what a lost
+packet carried is simply news again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_gate.budget import Allowance, Caps, Ledger, Offer, buy
+from edge_gate.motion import PanState, cell_moves, luma, track_pan
+from edge_gate.novelty import GateConfig, GateState, QuietState, coverage, glance, novelty
+from transport.events import BaseLost, Event, FeedbackReceived, Refresh
+from transport.session import Session
+from vidtok.bitstream import encode_payload, value_costs
+from vidtok.canvas import CELL, Canvas, Grid, blank
+from vidtok.codec import diff, patch, split
+from vidtok.edits import Kind, Pan, Patch
+from vidtok.entropy import Tables
+from vidtok.tokenizer.edge import EdgeEncoder, TokenizerInfo, codes_of
+from vidtok.tokenizer.fsq import CHANNELS, DIMS, LEVELS, dequantise, unpack
+
+HEADER_BITS = 8 * 16  # of one packet, as planned for
+_TRIES = 4  # at fitting the payload into what may be spent
+
+
+@dataclass(frozen=True)
+class SendConfig:
+    """How the edge spends."""
+
+    caps: Caps = field(default_factory=Caps)
+    gate: GateConfig = field(default_factory=GateConfig)
+    news_levels: int = 2  # levels that news is sent on, when all of it fits
+    levels: int = LEVELS  # levels that a quiet cell is refined to
+    quiet_s: float = 0.3
+    pan: bool = True
+    move_reach: int = 3  # cells; 0 switches moves off
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What the tokenizer saw last, through the grid at one position."""
+
+    position: tuple[int, int]
+    latents: NDArray[np.float32]  # (rows, cols, 20)
+    codes: NDArray[np.uint16]  # (rows, cols, LEVELS)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What one frame led to: for people, logs and tests."""
+
+    version: int  # the newest version handed to the session
+    looked: bool  # the tokenizer ran
+    score: NDArray[np.float32]  # (rows, cols), novelty
+    kind: NDArray[np.uint8]  # (rows, cols), what was sent of each cell
+    tokens: int
+    payload_bytes: int
+    position: tuple[int, int]
+    offset: tuple[int, int]
+
+
+class Sender:
+    """Everything between a frame and the session; the caller moves frames, events and time."""
+
+    def __init__(self, grid: Grid, session: Session, encoder: EdgeEncoder, info: TokenizerInfo, tables: Tables, config: SendConfig | None = None) -> None:
+        self.grid, self.session, self.config = grid, session, config or SendConfig()
+        self.ledger = Ledger(self.config.caps)
+        self.canvas = blank(grid)  # the newest that was handed to the session and not given up
+        self._encoder, self._tables = encoder, tables
+        self._weights = info.sensitivity
+        self._canvases: dict[int, Canvas] = {0: self.canvas}
+        self._pan: PanState | None = None
+        self._gate = GateState()
+        self._view: View | None = None
+        self._settled: tuple[int, View] | None = None  # base version and view between which nothing is left to say
+        self._counted_bytes: int | None = None  # the greeting before the first frame is nobody's budget
+        self._still = np.zeros((grid.rows, grid.cols), np.float32)
+
+    def canvas_at(self, version: int) -> Canvas | None:
+        """The canvas of a version that may still be under way."""
+        return self._canvases.get(version)
+
+    def on_event(self, event: Event) -> None:
+        """React to what the transport hands up."""
+        match event:
+            case FeedbackReceived(feedback):
+                self.ledger.honour(feedback)
+            case BaseLost() | Refresh():
+                self._settled = None
+            case _:
+                pass
+
+    def step(self, pixels: NDArray[np.uint8], time_s: float, now: float) -> Step:
+        """Take in one frame, filmed `time_s` after the session began; `now` is the session's clock."""
+        if self._counted_bytes is None:
+            self._counted_bytes = self.session.bytes_sent
+        self._forget()
+        base = self.canvas = self._canvases[self.session.base(now)]
+        looked = self._look(pixels, time_s)
+        view = self._view
+        assert view is not None
+        if self._settled == (base.version, view):
+            self._charge(time_s, 0, 0)
+            return self._report(looked, self._still, None, 0)
+        before = base.panned(view.position[0] - base.position[0], view.position[1] - base.position[1])
+        score = self._score(view, before)
+        assert self._gate.quiet is not None
+        if looked:
+            self._gate = replace(self._gate, quiet=self._gate.quiet.watched(score, time_s, self.config.gate))
+        edits, payloads = self._choose(view, base, before, score, time_s, now)
+        if not payloads:
+            self._charge(time_s, 0, 0)
+            self._settle(base, before, view, score)
+            return self._report(looked, score, None, 0)
+        sent = self._send(base, payloads, time_s, now)
+        self._charge(time_s, self.session.queued_bytes, edits.tokens)
+        return self._report(looked, score, edits, sent)
+
+    # -- seeing
+
+    def _look(self, pixels: NDArray[np.uint8], time_s: float) -> bool:
+        """Follow the camera, glance, and run the tokenizer if something may have changed."""
+        picture = luma(pixels)
+        position = (0, 0)
+        if self.config.pan:
+            self._pan = track_pan(self._pan, picture)
+            position = self._pan.position
+        due, glanced = glance(self._gate.glance, picture, time_s, self.config.gate)
+        moved = self._view is not None and self._view.position != position
+        if not (due or moved) and self._view is not None:
+            return False
+        quiet = self._gate.quiet or QuietState.start(self.grid.rows, self.grid.cols, time_s)
+        if self._view is not None and moved:
+            right, down = (new // CELL - old // CELL for new, old in zip(position, self._view.position, strict=True))
+            quiet = quiet.shifted(down, right, time_s)
+        self._gate = GateState(glanced, quiet)
+        latents = self._encoder(pixels, position)
+        self._view = View(position, latents, codes_of(latents))
+        return True
+
+    def _score(self, view: View, before: Canvas) -> NDArray[np.float32]:
+        held = dequantise(unpack(before.codes)).reshape(*before.depth.shape, CHANNELS)
+        score = novelty(view.latents, held, before.depth, self._weights, self.config.gate)
+        shown = coverage(self.grid.rows, self.grid.cols, before.offset, CELL)
+        return np.where(shown >= self.config.gate.coverage, score * shown, 0).astype(np.float32)
+
+    # -- choosing
+
+    def _choose(
+        self, view: View, base: Canvas, before: Canvas, score: NDArray[np.float32], time_s: float, now: float
+    ) -> tuple[Patch, list[tuple[Patch, bytes]]]:
+        """What to send, as one patch and as the payloads that carry it; none when nothing is worth sending."""
+        left = self.ledger.left(time_s)
+        bits = min(left.bits, self.session.allowance(now) * 8.0) - HEADER_BITS
+        moves = self._moves(view, before, score)
+        offer = self._offer(view, before, score, moves, time_s)
+        pan = Pan(view.position[0] - base.position[0], view.position[1] - base.position[1])
+        share = 1.0
+        for _ in range(_TRIES):
+            allowance = Allowance(max(0.0, bits * share), left.tokens - (pan != Pan(0, 0)))
+            set_to, refine_to = buy(offer, allowance, news_levels=self.config.news_levels, quiet_s=self.config.quiet_s)
+            bought = np.where((set_to > 0)[..., None], moves, 0).astype(np.int8)
+            set_to = np.where(bought.any(-1), 0, set_to).astype(np.uint8)
+            refine_to = np.minimum(refine_to, self.config.levels).astype(np.uint8)
+            edits = diff(view.codes, base, set_to, refine_to=refine_to, pan=pan, moves=bought)
+            if not edits.kind.any():
+                break
+            payloads = self._payloads(base, edits)
+            if sum(len(payload) * 8 + HEADER_BITS for _, payload in payloads) <= bits + HEADER_BITS:
+                return edits, payloads
+            share *= 0.8
+        return edits, []
+
+    def _moves(self, view: View, before: Canvas, score: NDArray[np.float32]) -> NDArray[np.int8]:
+        weights = np.sqrt(self._weights / self._weights.mean(1, keepdims=True)).ravel()
+        held = dequantise(unpack(before.codes)).reshape(*before.depth.shape, CHANNELS)
+        news = (score > self.config.gate.news) & (before.depth > 0)
+        return cell_moves(
+            view.latents * weights, held * weights, before.depth, news,
+            level_size=DIMS, reach=self.config.move_reach, tolerance=self.config.gate.floor,
+        )  # fmt: skip
+
+    def _offer(self, view: View, before: Canvas, score: NDArray[np.float32], moves: NDArray[np.int8], time_s: float) -> Offer:
+        assert self._gate.quiet is not None
+        shown = coverage(self.grid.rows, self.grid.cols, before.offset, CELL) >= self.config.gate.coverage
+        quiet = np.where(shown & (score <= self.config.gate.news), self._gate.quiet.quiet_s(time_s), -1)
+        full = before.depth >= self.config.levels
+        return Offer(
+            gain=np.where(score > self.config.gate.news, score, 0).astype(np.float32),
+            set_bits=value_costs(before, view.codes, self._tables),
+            quiet=np.where(full, -1, quiet).astype(np.float32),
+            depth=before.depth,
+            moving=moves.any(-1),
+        )
+
+    def _payloads(self, base: Canvas, edits: Patch) -> list[tuple[Patch, bytes]]:
+        """The patch as payloads that each fit a packet; each goes on from the canvas the one before it gives."""
+        parts = 1
+        while True:
+            out, canvas = [], base
+            for part in split(edits, parts):
+                out.append((part, encode_payload(canvas, part, self._tables)))
+                canvas = patch(canvas, part, 0)
+            if max(len(payload) for _, payload in out) <= self.session.max_payload:
+                return out
+            parts += 1
+
+    # -- sending
+
+    def _send(self, base: Canvas, payloads: list[tuple[Patch, bytes]], time_s: float, now: float) -> int:
+        canvas, sent = base, 0
+        for part, payload in payloads:
+            if self.session.allowance(now) <= 0:
+                break
+            after = patch(canvas, part, self.session.next_version)
+            version = self.session.send_delta(
+                base=canvas.version, payload=payload, capture_ms=round(time_s * 1000), state_hash=after.state_hash(), now=now
+            )  # fmt: skip
+            self._canvases[version] = canvas = after
+            sent += len(payload)
+        self.canvas = canvas
+        return sent
+
+    def _charge(self, time_s: float, planned_bytes: int, tokens: int) -> None:
+        """Write down what this frame will send, and whatever else the session has sent since the last one."""
+        counted = self._counted_bytes or 0
+        fresh = max(0, self.session.bytes_sent + planned_bytes - counted)
+        self._counted_bytes = counted + fresh
+        self.ledger.spend(time_s, 8 * fresh, tokens)
+
+    def _settle(self, base: Canvas, before: Canvas, view: View, score: NDArray[np.float32]) -> None:
+        """Remember that there is nothing left to say, until the view or the base changes."""
+        waiting = (before.depth > 0) & (before.depth < self.config.levels) & before.visible()
+        if not waiting.any() and not (score > self.config.gate.news).any():
+            self._settled = (base.version, view)
+
+    def _forget(self) -> None:
+        needed = self.session.needed() | {0}
+        self._canvases = {version: canvas for version, canvas in self._canvases.items() if version in needed}
+
+    def _report(self, looked: bool, score: NDArray[np.float32], edits: Patch | None, sent: int) -> Step:
+        kind = np.zeros(score.shape, np.uint8) if edits is None else edits.kind
+        tokens = 0 if edits is None else edits.tokens
+        return Step(self.canvas.version, looked, score, kind, tokens, sent, self.canvas.position, self.canvas.offset)
+
+
+def hello(grid: Grid, fps: float, name: str) -> Mapping[str, object]:
+    """What the sender's greeting says of its stream."""
+    return {"width": grid.width, "height": grid.height, "fps": fps, "source": name[:80], "levels": LEVELS}
+
+
+def kinds(step: Step) -> dict[str, int]:
+    """How many edits of each kind a step sent."""
+    return {kind.name.lower(): int((step.kind == kind).sum()) for kind in Kind if kind != Kind.KEEP}

@@ -1,0 +1,73 @@
+"""The model, version 0: the canvas enters the second half of the pretrained image network. No RGB on this path.
+
+    canvas --codes--> token head --features, the frame's window of them--> tower's back half --> pooled view, labels
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vidtok.canvas import CELL, Canvas
+from vidtok.model.tower import Tower, load_tower, to_input
+from vidtok.tokenizer.edge import WEIGHTS
+from vidtok.tokenizer.store import canvas_context, load_head
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What the model makes of one moment."""
+
+    pooled: NDArray[np.float32]  # (1280,)
+    scores: NDArray[np.float32]  # (1000,), probabilities
+
+    def labels(self, count: int = 3) -> list[tuple[str, float]]:
+        """The most probable ImageNet labels."""
+        best = np.argsort(-self.scores)[:count]
+        return [(label_names()[i], float(self.scores[i])) for i in best]
+
+
+class Reader:
+    """Reads canvases through the token head, and true frames (as a judge) through the whole tower."""
+
+    def __init__(self, weights: Path = WEIGHTS, tower: Tower | None = None) -> None:
+        self._tower = tower or load_tower()
+        self._head = load_head(weights)
+
+    @torch.inference_mode()
+    def read(self, canvas: Canvas) -> Sight:
+        """What the model knows from the canvas alone."""
+        return self._sight(self._window(self._head(canvas_context(canvas)), canvas))
+
+    @torch.inference_mode()
+    def judge(self, pixels: NDArray[np.uint8]) -> Sight:
+        """What the whole pretrained network sees in a true frame (H, W, 3): the yardstick, never the path."""
+        return self._sight(self._tower.front(to_input(torch.from_numpy(pixels)[None]))[2])
+
+    def _sight(self, features: Tensor) -> Sight:
+        pooled = self._tower.back(features)[1]
+        scores = self._tower.back.classify(pooled).softmax(1)
+        return Sight(pooled[0].numpy(), scores[0].numpy())
+
+    @staticmethod
+    def _window(features: Tensor, canvas: Canvas) -> Tensor:
+        """The R x C cells nearest to the frame, out of the grid's R+1 x C+1."""
+        left, top = ((n + CELL // 2) // CELL for n in canvas.offset)
+        return features[:, :, top : top + canvas.grid.rows - 1, left : left + canvas.grid.cols - 1]
+
+
+def agreement(ours: Sight, true: Sight) -> float:
+    """Cosine between two pooled views."""
+    return float(ours.pooled @ true.pooled / (np.linalg.norm(ours.pooled) * np.linalg.norm(true.pooled) + 1e-9))
+
+
+@cache
+def label_names() -> list[str]:
+    """The thousand ImageNet labels, in the network's order."""
+    return (WEIGHTS / "imagenet_labels.txt").read_text().splitlines()

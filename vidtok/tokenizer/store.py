@@ -1,0 +1,52 @@
+"""The networks behind the canvas, as the server loads them: safetensors, torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from vidtok.canvas import Canvas
+from vidtok.errors import WeightsError
+from vidtok.tokenizer.edge import WEIGHTS
+from vidtok.tokenizer.fsq import CHANNELS, dequantise, unpack
+from vidtok.tokenizer.networks import Encoder, TokenHead, Viewer, context
+
+N = TypeVar("N", bound=nn.Module)
+
+
+def load_encoder(folder: Path = WEIGHTS) -> Encoder:
+    """The edge's encoder in torch: for training and for checking the ONNX file against."""
+    return _loaded(Encoder(), folder / "encoder.safetensors")
+
+
+def load_head(folder: Path = WEIGHTS) -> TokenHead:
+    """The token head."""
+    return _loaded(TokenHead(), folder / "head.safetensors")
+
+
+def load_viewer(folder: Path = WEIGHTS) -> Viewer:
+    """The viewer."""
+    return _loaded(Viewer(), folder / "viewer.safetensors")
+
+
+def save_half(network: nn.Module, path: Path) -> None:
+    """Store a network in 16-bit floats: half the size, far below what rounding to codes costs."""
+    save_file({name: tensor.detach().half().contiguous() for name, tensor in network.state_dict().items()}, path)
+
+
+def _loaded(network: N, path: Path) -> N:
+    if not path.exists():
+        raise WeightsError(f"{path}: no such file; the package's weights are incomplete, reinstall it")
+    network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+    return network.eval().requires_grad_(False)
+
+
+def canvas_context(canvas: Canvas) -> Tensor:
+    """What the networks read of a canvas: (1, 24, rows, cols)."""
+    values = dequantise(unpack(canvas.codes)).reshape(*canvas.depth.shape, CHANNELS)
+    latents = torch.from_numpy(values).permute(2, 0, 1)[None]
+    return context(latents, torch.from_numpy(canvas.depth.astype("int64"))[None])
