@@ -107,7 +107,7 @@ class ReceiverSide:
             if version > self._newest_applied():
                 self._missing = max(version, self._missing or 0)
             self._ack_within(0.0, now)
-        if now - self._acked_at >= self._config.keepalive:
+        if heartbeat.answer or now - self._acked_at >= self._config.keepalive:
             self._ack_within(0.0, now)
 
     # -- what the application says

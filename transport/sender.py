@@ -139,7 +139,7 @@ class SenderSide:
             version, state_hash = self._table.newest, None
             self._probe = version
         self._probed_at = now
-        packet = Heartbeat(version or None, state_hash if version else None)
+        packet = Heartbeat(version or None, state_hash if version else None, answer=self.blocked())
         self._core.control(packet, now, Lane.DELTA)
 
     # -- what arrives

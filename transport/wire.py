@@ -112,10 +112,14 @@ class Ack:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The sender's claim when idle: you should be showing `version` (None: blank), which hashes to this."""
+    """The sender's claim when idle: you should be showing `version` (None: blank), which hashes to this.
+
+    With `answer` it wants an acknowledgement even if that is right.
+    """
 
     version: int | None = None
     state_hash: int | None = None
+    answer: bool = False
 
 
 @dataclass(frozen=True)
@@ -334,7 +338,8 @@ def _pull_ack(data: bytes) -> Ack:
 
 
 def _push_heartbeat(packet: Heartbeat) -> bytes:
-    out = bytes([(packet.version is not None) | (packet.state_hash is not None) << 1])
+    flags = (packet.version is not None) | (packet.state_hash is not None) << 1 | packet.answer << 2
+    out = bytes([flags])
     if packet.version is not None:
         out += struct.pack(">H", packet.version & 0xFFFF)
     if packet.state_hash is not None:
@@ -343,14 +348,14 @@ def _push_heartbeat(packet: Heartbeat) -> bytes:
 
 
 def _pull_heartbeat(data: bytes) -> Heartbeat:
-    flags, at = _pull_flags(data, 0b11)
+    flags, at = _pull_flags(data, 0b111)
     version = state_hash = None
     if flags & 1:
         version, at = _pull_int(data, at, 2)
     if flags & 2:
         state_hash, at = _pull_int(data, at, 4)
     _no_tail(data, at, "heartbeat")
-    return Heartbeat(version, state_hash)
+    return Heartbeat(version, state_hash, bool(flags & 4))
 
 
 def _push_feedback(packet: Feedback) -> bytes:

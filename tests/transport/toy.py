@@ -22,6 +22,7 @@ from transport import (
     Role,
     Session,
     SessionConfig,
+    State,
     StateCheck,
 )
 
@@ -65,14 +66,21 @@ class ToySender:
     seen: list[Event] = field(default_factory=list)
     lane: Lane = Lane.DELTA
     deadline: float | None = None
+    greedy: bool = False
+    dirty: bool = False
 
     def take(self, events: list[Event]) -> None:
         self.seen += events
+        self.dirty = self.dirty or any(isinstance(event, BaseLost | Refresh) for event in events)
 
     def frame(self, now: float) -> int | None:
-        """Send what differs from the base, if the network takes it."""
-        if self.session.allowance(now) <= 0:
+        """Send what differs from the base, if the network takes it (or in spite of it)."""
+        blocked = len(self.session.needed()) >= self.session.config.max_in_flight
+        if not self.session.allowance(now) and (
+            blocked or not self.greedy or self.session.state is not State.OPEN
+        ):
             return None
+        self.dirty = False
         base = self.session.base(now)
         payload = diff(self.states[base], self.truth)
         if not payload:
@@ -140,7 +148,10 @@ class World:
         self.steps = 0
 
     def run(self, until: float, *, frame: float | None = 0.05, change: float = 0.0) -> None:
-        """Let time pass; every `frame` seconds the truth changes with chance `change`, and is sent."""
+        """Let time pass; every `frame` seconds the truth changes with chance `change`, and is sent.
+
+        With no `frame` the sender diffs only when an event told it to.
+        """
         next_frame = self.now
         while self.now < until:
             if frame is not None and self.now >= next_frame:
@@ -167,6 +178,8 @@ class World:
             self.sender.take(self.sender.session.receive_datagram(data, now))
         self.sender.take(self.sender.session.handle_timeout(now))
         self.receiver.take(self.receiver.session.handle_timeout(now), now)
+        if self.sender.dirty:
+            self.sender.frame(now)
         for lane, data in self.sender.session.datagrams_to_send(now):
             self.sent_log.append((now, lane, data))
             self.there.push(data, now)
