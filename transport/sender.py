@@ -159,7 +159,7 @@ class SenderSide:
         elif self._table.applied(applied):
             self._core.events.append(Acknowledged(applied))
         if ack.missing is not None:
-            self._learn_missing(expand(ack.missing, near), applied)
+            self._learn_missing(expand(ack.missing, near))
         self._tell_if_moved(before, "acknowledgement", now)
 
     def _learn_arrivals(self, ack: Ack, newest: int, now: float) -> None:
@@ -174,8 +174,8 @@ class SenderSide:
         self._table.kill(*(flight.version for flight in lost))
         self.rate.on_ack(len(received), len(lost), _round_trip(received, newest, ack.hold_ms, now), now)
 
-    def _learn_missing(self, missing: int, applied: int) -> None:
-        if missing == self._probe and applied == self._table.acked:
+    def _learn_missing(self, missing: int) -> None:
+        if missing == self._probe:  # what is still in the table was not applied when this was said
             self._table.kill(missing)
             self._table.resolve(missing)
             self._probe = None

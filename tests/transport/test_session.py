@@ -388,6 +388,24 @@ def test_a_probe_is_answered_even_by_who_shows_that_very_version() -> None:
     assert sender.allowance(2.0) > 0
 
 
+def test_a_block_after_starting_again_is_freed_too() -> None:
+    sender, receiver = pair(SessionConfig(max_in_flight=4))
+    version = send(sender, 0.1)
+    roundtrip(sender, receiver, 0.1)
+    receiver.applied(version, 0.1)
+    roundtrip(sender, receiver, 0.4)
+    sender.receive_datagram(push_packet(RefreshRequest(1)), 0.4)  # the receiver goes on showing version 1
+    for _ in range(4):
+        send(sender, 0.5)
+    sender.datagrams_to_send(0.5)  # all lost
+    now = 0.5
+    while sender.allowance(now) == 0 and now < 5:
+        now = max(now + 0.001, sender.next_timeout() or 5.0)
+        sender.handle_timeout(now)
+        roundtrip(sender, receiver, now)
+    assert now < 2.5
+
+
 def test_an_ack_of_a_forgotten_version_starts_again_from_blank() -> None:
     sender, receiver = pair(SessionConfig(max_in_flight=4))
     for _ in range(4):
