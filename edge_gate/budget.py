@@ -121,7 +121,7 @@ def _buy_refinement(offer: Offer, still: NDArray[np.bool_], bits: float, tokens:
     open_cells = open_cells[np.lexsort((-offer.quiet.ravel()[open_cells], depth[open_cells]))]
     cost_to = np.cumsum(offer.set_bits.reshape(-1, levels), axis=1)
     for cell in open_cells:  # all that is missing at once: it is one token to the model either way
-        if bits <= offer.edit_bits or tokens == 0:
+        if bits <= offer.edit_bits or tokens <= 0:
             break
         below = cost_to[cell, depth[cell] - 1]
         for target in range(levels, depth[cell], -1):

@@ -34,6 +34,7 @@ from vidtok.tokenizer.edge import EdgeEncoder, TokenizerInfo, codes_of
 from vidtok.tokenizer.fsq import CHANNELS, DIMS, LEVELS, dequantise, unpack
 
 HEADER_BITS = 8 * 16  # of one packet, as planned for
+FRAME_SHARE = 0.5  # of what is left of the second, for one frame: something is kept for the next
 _TRIES = 4  # at fitting the payload into what may be spent
 
 
@@ -165,19 +166,21 @@ class Sender:
     ) -> tuple[Patch, list[tuple[Patch, bytes]]]:
         """What to send, as one patch and as the payloads that carry it; none when nothing is worth sending."""
         left = self.ledger.left(time_s)
-        bits = min(left.bits, self.session.allowance(now) * 8.0) - HEADER_BITS
+        bits = min(left.bits * FRAME_SHARE, self.session.allowance(now) * 8.0) - HEADER_BITS
+        tokens = int(left.tokens * FRAME_SHARE)
         moves = self._moves(view, before, score)
         offer = self._offer(view, before, score, moves, time_s)
         pan = Pan(view.position[0] - base.position[0], view.position[1] - base.position[1])
-        share = 1.0
+        panned = int(pan != Pan(0, 0))
+        share = 1.0 if tokens >= panned else 0.0
         for _ in range(_TRIES):
-            allowance = Allowance(max(0.0, bits * share), left.tokens - (pan != Pan(0, 0)))
+            allowance = Allowance(max(0.0, bits * share), tokens - panned)
             set_to, refine_to = buy(offer, allowance, news_levels=self.config.news_levels, quiet_s=self.config.quiet_s)
             bought = np.where((set_to > 0)[..., None], moves, 0).astype(np.int8)
             set_to = np.where(bought.any(-1), 0, set_to).astype(np.uint8)
             refine_to = np.minimum(refine_to, self.config.levels).astype(np.uint8)
             edits = diff(view.codes, base, set_to, refine_to=refine_to, pan=pan, moves=bought)
-            if not edits.kind.any():
+            if share == 0 or edits.tokens == 0:
                 break
             payloads = self._payloads(base, edits)
             if sum(len(payload) * 8 + HEADER_BITS for _, payload in payloads) <= bits + HEADER_BITS:

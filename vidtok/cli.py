@@ -1,0 +1,295 @@
+"""The `vidtok` command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ipaddress
+import json
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+SOURCES = """\
+SOURCE is one of:
+  scene, scene:still, scene:pan, ...   the built-in scene (needs no camera)
+  0, 1, ...                            a camera of this machine
+  rtsp://...                           a network camera
+  clip.mp4                             a video file, GIFs included
+  folder/                              a folder of pictures, in the order of their names
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.run(args) or 0)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 141
+    except Exception as error:
+        message = _one_line(error)
+        if message is None:
+            raise
+        print(f"vidtok: {message}", file=sys.stderr)
+        return 1
+
+
+def _one_line(error: Exception) -> str | None:
+    """The line to print for an error that a person can do something about; None for a fault of ours."""
+    from transport.errors import TransportError
+    from vidtok.errors import VidtokError
+
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error.name} is not installed: pip install 'vidtok[all]' (or [edge] to send, [server] to serve)"
+    expected: tuple[type[Exception], ...] = (TransportError, VidtokError, OSError, ImportError, UsageError)
+    try:
+        from edge_gate.source import SourceError
+
+        expected += (SourceError,)
+    except ImportError:
+        pass
+    return " ".join(str(error).split()) if isinstance(error, expected) else None
+
+
+class UsageError(Exception):
+    """An option's value makes no sense; the message names it."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vidtok",
+        description="A streaming video codec for multimodal models: sends what is news, as tokens that the model reads.",
+        epilog="`vidtok COMMAND --help` explains each command. Start with `vidtok demo`.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_send(commands)
+    _add_serve(commands)
+    _add_encode(commands)
+    _add_decode(commands)
+    _add_info(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], text: str, **more: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text, formatter_class=argparse.RawDescriptionHelpFormatter, **more
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_caps(parser: argparse.ArgumentParser, kbps: float | None = 30.0, tokens: float | None = 300.0) -> None:
+    default = " (default %(default)g)" if kbps is not None else ""
+    parser.add_argument("--kbps", type=_positive, default=kbps, help=f"hard cap on the bitrate over any second{default}")
+    parser.add_argument("--tokens-per-s", type=_positive, default=tokens, help=f"hard cap on model tokens over any second{default}")
+
+
+def _add_source(parser: argparse.ArgumentParser, size: str | None) -> None:
+    parser.add_argument("--size", default=size, help="256 (square), 640x480, ...: scaled and cropped to fit; multiples of 16 (default: the source's own)")
+    parser.add_argument("--fps", type=_positive, default=10.0, help="frames a second that are looked at (default %(default)g)")
+    parser.add_argument("--seconds", type=_positive, help="stop after this long (default: when the source ends)")
+    parser.add_argument("--seed", type=int, default=0, help="of the built-in scene (default %(default)s)")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
+
+
+def _config(args: argparse.Namespace) -> Any:
+    from edge_gate.budget import Caps
+    from vidtok.live.sender import SendConfig
+
+    return SendConfig(caps=Caps(args.kbps, args.tokens_per_s))
+
+
+def _open(args: argparse.Namespace) -> Any:
+    from edge_gate.source import open_source
+
+    return open_source(args.source, size=args.size, fps=args.fps, duration_s=args.seconds, seed=args.seed)
+
+
+# -- demo
+
+
+def _add_demo(commands: Any) -> None:
+    text = "Film the built-in scene, send it over WebRTC to a server process, and say what the model sees."
+    parser = _command(commands, "demo", _demo, text, epilog=SOURCES)
+    parser.add_argument("source", nargs="?", default="scene", metavar="SOURCE", help="what to film (default: the built-in scene)")
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="where page, pictures and recording go (default %(default)s)")
+    _add_source(parser, "256")
+    _add_caps(parser)
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from vidtok.live.demo import demo, report_lines
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    with _open(args) as source:
+        figures = asyncio.run(demo(source, args.out, _config(args), say))
+    print("\n" + "\n".join(report_lines(figures, args.out)))
+
+
+# -- send and serve
+
+
+def _add_send(commands: Any) -> None:
+    parser = _command(commands, "send", _send, "Send a source to a server over WebRTC. Needs no torch.", epilog=SOURCES)
+    parser.add_argument("source", metavar="SOURCE", help="what to film")
+    parser.add_argument("--to", required=True, metavar="URL", help="the server's address, as `vidtok serve` prints it")
+    parser.add_argument("--token", help="the server's token, when it asks for one")
+    _add_source(parser, None)
+    _add_caps(parser)
+
+
+def _send(args: argparse.Namespace) -> None:
+    from vidtok.live.edge import send, status_line
+
+    terminal = sys.stderr.isatty()
+
+    def tell(tally: Any, step: Any) -> None:
+        if terminal or tally.frames % 50 == 0:
+            print(status_line(tally, step), end="\r" if terminal else "\n", file=sys.stderr, flush=True)
+
+    with _open(args) as source:
+        tally = asyncio.run(send(source, args.to, token=args.token, config=_config(args), tell=tell))
+    print(f"{chr(10) if terminal else ''}sent {tally.frames} frames in {tally.seconds:.1f} s: {tally.kbps:.2f} kbps, {tally.tokens_per_s:.1f} tokens/s, {tally.share:.1%} of cells")
+
+
+def _add_serve(commands: Any) -> None:
+    parser = _command(commands, "serve", _serve, "Receive streams over WebRTC and say what the model sees. Ends with Ctrl-C.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s: this machine only)")
+    parser.add_argument("--port", type=int, default=8080, help="0 picks a free one (default %(default)s)")
+    parser.add_argument("--token", help="clients must present it; made up and printed when --host is not this machine and none is given")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
+    parser.add_argument("--once", action="store_true", help="end when the first stream has ended")
+    _add_caps(parser, None, None)
+
+
+def _serve(args: argparse.Namespace) -> None:
+    from edge_gate.budget import Caps
+    from vidtok.live.server import serve
+
+    if not 0 <= args.port <= 65535:
+        raise UsageError(f"--port {args.port}: must be 0 to 65535")
+    token = args.token or (None if _is_local(args.host) else secrets.token_urlsafe(16))
+    caps = None
+    if args.kbps or args.tokens_per_s:
+        caps = Caps(args.kbps or 1e6, args.tokens_per_s or 1e6)
+    report = _json_row if args.json else _Talk()
+    asyncio.run(serve(args.host, args.port, token=token, report=report, caps=caps, once=args.once))
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _json_row(row: Mapping[str, object]) -> None:
+    print(json.dumps(row), flush=True)
+
+
+class _Talk:
+    """Says what the server reports, in sentences and at most once a second a stream."""
+
+    def __init__(self) -> None:
+        self._said_ms: dict[object, float] = {}
+
+    def __call__(self, row: Mapping[str, Any]) -> None:
+        match row["event"]:
+            case "listening":
+                token = f" with the token {row['token']}" if row["token"] else ""
+                print(f"listening: vidtok send SOURCE --to {row['url']}{token}", flush=True)
+            case "sight" if row["capture_ms"] - self._said_ms.get(row["stream"], -1e9) >= 1000:
+                self._said_ms[row["stream"]] = row["capture_ms"]
+                labels = ", ".join(f"{name} {score:.0%}" for name, score in row["labels"])
+                print(f"{row['stream']}  {row['capture_ms'] / 1000:7.1f} s  version {row['version']}: {labels}", flush=True)
+            case "connected" | "closed" | "refused":
+                print("  ".join(str(value) for key, value in row.items() if value not in (None, "")), flush=True)
+            case _:
+                pass
+
+
+# -- files
+
+
+def _add_encode(commands: Any) -> None:
+    parser = _command(commands, "encode", _encode, "Write what sending a source would put on the wire into a .vtk file.", epilog=SOURCES)
+    parser.add_argument("source", metavar="IN", help="what to encode")
+    parser.add_argument("out", type=Path, metavar="OUT.vtk")
+    _add_source(parser, None)
+    _add_caps(parser)
+
+
+def _encode(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from vidtok.live.recording import Replay, encode
+
+    with _open(args) as source:
+        for _ in tqdm(encode(source, args.out, _config(args)), "encoding", unit=" frames", disable=not sys.stderr.isatty()):
+            pass
+    _print_info(Replay(args.out))
+
+
+def _add_decode(commands: Any) -> None:
+    parser = _command(commands, "decode", _decode, "Show a recording as the viewer sees its canvas: for people, the model needs no pictures.")
+    parser.add_argument("recording", type=Path, metavar="IN.vtk")
+    parser.add_argument("out", type=Path, metavar="OUT.mp4")
+    parser.add_argument("--hashes", action="store_true", help="also print version and state hash of every canvas")
+
+
+def _decode(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from vidtok.live.pictures import FilmWriter
+    from vidtok.live.recording import Replay, frames_of
+    from vidtok.model.viewer import CanvasViewer
+
+    if args.out.suffix.lower() != ".mp4":
+        raise UsageError(f"{args.out}: the picture file's name must end in .mp4")
+    replay = Replay(args.recording)
+    if args.hashes:
+        for now, update in replay:
+            print(f"{now:9.3f} s  version {update.canvas.version}  {update.canvas.state_hash():08x}")
+    else:
+        for _ in replay:  # read to the end first: a damaged recording makes no film
+            pass
+    viewer, fps = CanvasViewer(), float(replay.reader.meta.get("fps", 10))
+    with FilmWriter(args.out, fps) as film:
+        for _, canvas in tqdm(frames_of(replay, fps), "decoding", unit=" frames", disable=not sys.stderr.isatty()):
+            film.write(viewer.show(canvas))
+    print(f"wrote {args.out}")
+
+
+def _add_info(commands: Any) -> None:
+    parser = _command(commands, "info", _info, "Say what a .vtk recording holds.")
+    parser.add_argument("recording", type=Path, metavar="IN.vtk")
+
+
+def _info(args: argparse.Namespace) -> None:
+    from vidtok.live.recording import Replay
+
+    _print_info(Replay(args.recording))
+
+
+def _print_info(replay: Any) -> None:
+    for _ in replay:
+        pass
+    print("\n".join(replay.summary.lines()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

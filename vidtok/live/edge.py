@@ -1,0 +1,187 @@
+"""The edge over a real link: films a source at its own pace and sends it to a server.
+
+    source --(thread)--> newest frame --> Sender --> Connection --> WebRTC
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from edge_gate.source import Frame, Source
+from transport.adapters.connection import Connection
+from transport.adapters.endpoint import Endpoint
+from transport.errors import ConnectionClosed, PeerError
+from transport.events import Closed, Connected
+from transport.session import Session
+from transport.states import Role
+from vidtok.canvas import Grid
+from vidtok.entropy import load_tables
+from vidtok.live.link import codec_hash
+from vidtok.live.sender import SendConfig, Sender, Step, hello
+from vidtok.tokenizer.edge import EdgeEncoder, load_info
+
+# Told of every frame that was sent: the frame, when it was filmed (seconds of the session), what became of it.
+OnStep = Callable[[Frame, float, Step], None]
+
+
+@dataclass
+class Tally:
+    """Running figures of one stream, over all of it and over the last second."""
+
+    cells: int
+    frames: int = 0
+    looked: int = 0
+    edits: int = 0
+    tokens: int = 0
+    late: int = 0
+    started_s: float | None = None
+    now_s: float = 0.0
+    bytes: int = 0
+    cpu_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._recent: deque[tuple[float, int, int]] = deque()
+
+    def add(self, time_s: float, step: Step, bytes_total: int, cpu_s: float) -> None:
+        """Count one frame; `bytes_total` is all that has crossed the link in both directions."""
+        self.started_s = time_s if self.started_s is None else self.started_s
+        self.now_s, self.frames, self.looked = time_s, self.frames + 1, self.looked + step.looked
+        self.edits += int((step.kind > 0).sum())
+        self.tokens += step.tokens
+        self._recent.append((time_s, bytes_total - self.bytes, step.tokens))
+        self.bytes, self.cpu_s = bytes_total, self.cpu_s + cpu_s
+        while self._recent[0][0] <= time_s - 1:
+            self._recent.popleft()
+
+    @property
+    def seconds(self) -> float:
+        """How long the stream has run, the last frame's own time included."""
+        if self.started_s is None or self.frames < 2:
+            return 1e-9
+        return (self.now_s - self.started_s) * self.frames / (self.frames - 1)
+
+    @property
+    def kbps(self) -> float:
+        """All bytes of both directions, over the whole stream."""
+        return self.bytes * 8 / self.seconds / 1000
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Model tokens, over the whole stream."""
+        return self.tokens / self.seconds
+
+    @property
+    def share(self) -> float:
+        """Cells sent, of all cells of all frames."""
+        return self.edits / max(1, self.frames * self.cells)
+
+    @property
+    def kbps_now(self) -> float:
+        """All bytes of the last second."""
+        return sum(size for _, size, _ in self._recent) * 8 / 1000
+
+    @property
+    def tokens_now(self) -> int:
+        """Model tokens of the last second."""
+        return sum(tokens for _, _, tokens in self._recent)
+
+
+class Edge:
+    """One camera's stream to one server."""
+
+    def __init__(self, source: Source, config: SendConfig | None = None) -> None:
+        self.source, self.grid = source, Grid(*source.size)
+        self.tally = Tally(self.grid.frame_cells)
+        self._config = config
+        self._tables, self._info = load_tables(), load_info()
+        self._encoder = EdgeEncoder()
+        self._welcome = asyncio.Event()
+        self._closed: Closed | None = None
+
+    async def run(self, endpoint: Endpoint, on_step: OnStep | None = None) -> None:
+        """Send the whole source; PeerError when the other end refuses or goes away."""
+        clock = asyncio.get_running_loop().time
+        session = Session(
+            Role.SENDER,
+            codec_hash=codec_hash(self._tables, self._info.digest),
+            meta=dict(hello(self.grid, self.source.fps, self.source.name)),
+            now=clock(),
+            wall_ms=round(time.time() * 1000),
+        )
+        began = clock()
+        sender = Sender(self.grid, session, self._encoder, self._info, self._tables, self._config)
+        async with Connection(session, endpoint) as connection:
+            listening = asyncio.create_task(self._listen(connection, sender))
+            try:
+                await self._welcomed()
+                async for frame, filmed in self._paced(clock):
+                    self._check_open()
+                    busy = time.process_time()
+                    step = sender.step(frame.pixels, filmed - began, clock())
+                    connection.flush()
+                    total = session.bytes_sent + session.bytes_received
+                    self.tally.add(filmed - began, step, total, time.process_time() - busy)
+                    if on_step is not None:
+                        on_step(frame, filmed - began, step)
+            finally:
+                listening.cancel()
+
+    async def _listen(self, connection: Connection, sender: Sender) -> None:
+        async for event in connection.events():
+            if isinstance(event, Connected):
+                self._welcome.set()
+            elif isinstance(event, Closed):
+                self._closed = event
+                self._welcome.set()
+            sender.on_event(event)
+
+    async def _welcomed(self) -> None:
+        await self._welcome.wait()
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if self._closed is not None:
+            raise PeerError(f"the server ended the session: {self._closed.reason or 'no reason given'} (code {self._closed.code})")
+
+    async def _paced(self, clock: Callable[[], float]) -> AsyncIterator[tuple[Frame, float]]:
+        """Frames with the clock's time at which they were filmed; files play at their own speed.
+
+        What cannot be taken in time is skipped, never queued.
+        """
+        frames = iter(self.source)
+        began = clock()
+        while (frame := await asyncio.to_thread(next, frames, None)) is not None:
+            if self.source.live:
+                yield frame, clock()
+                continue
+            due = began + frame.time_s
+            if clock() > due + 1 / self.source.fps:
+                self.tally.late += 1
+                continue
+            await asyncio.sleep(max(0.0, due - clock()))
+            yield frame, due
+
+
+def status_line(tally: Tally, step: Step) -> str:
+    """One line about the stream right now."""
+    return (
+        f"{tally.now_s - (tally.started_s or 0):6.1f} s  novelty {step.score.max():.2f}  {tally.tokens_now:4d} tokens/s  "
+        f"{tally.kbps_now:6.2f} kbps  {tally.share:6.1%} of cells  {tally.cpu_s / max(1, tally.frames) * 1000:5.1f} ms CPU a frame"
+    )
+
+
+async def send(source: Source, url: str, *, token: str | None, config: SendConfig, tell: Callable[[Tally, Step], None]) -> Tally:
+    """Connect to a server and send it a source; tells of every frame, returns the stream's figures."""
+    from transport.adapters.webrtc import connect
+
+    edge = Edge(source, config)
+    endpoint = await connect(url.rstrip("/") + "/offer", token=token)
+    try:
+        await edge.run(endpoint, lambda _frame, _time_s, step: tell(edge.tally, step))
+    except ConnectionClosed as error:
+        raise PeerError(f"{url}: {error}") from None
+    return edge.tally

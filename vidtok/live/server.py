@@ -1,0 +1,134 @@
+"""The server: answers WebRTC offers, keeps each stream's canvas, reads it with the model. It never sees a pixel.
+
+    endpoint --Connection--> events --Receiver--> canvas --newest only, in a thread--> Reader --> report
+                                          ^                                                        |
+                                          +-- feedback: caps, seconds a reading takes <------------+
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from edge_gate.budget import Caps
+from transport.adapters.connection import Connection
+from transport.adapters.endpoint import Endpoint
+from transport.adapters.webrtc import WebRtcListener
+from transport.errors import RemoteProtocolError
+from transport.events import Closed, Connected
+from transport.session import Session
+from transport.states import Role
+from transport.wire import CloseCode
+from vidtok.canvas import Canvas
+from vidtok.entropy import load_tables
+from vidtok.live.link import codec_hash
+from vidtok.live.receiver import Receiver, Update
+from vidtok.model.reader import Reader, Sight
+from vidtok.tokenizer.edge import load_info
+
+# Rows about what happens, told as they happen: `event` names the kind.
+Report = Callable[[Mapping[str, object]], None]
+
+
+class Server:
+    """Serves any number of streams with one model."""
+
+    def __init__(self, reader: Reader, report: Report, caps: Caps | None = None) -> None:
+        self._reader, self._report, self._caps = reader, report, caps
+        self._tables = load_tables()
+        self._build = codec_hash(self._tables, load_info().digest)
+        self._model = asyncio.Lock()  # one reading at a time, whoever asks
+        self._ended = asyncio.Event()
+        self._streams = 0
+
+    async def stream(self, endpoint: Endpoint) -> None:
+        """Serve one stream until it ends."""
+        self._streams += 1
+        name = f"stream {self._streams}"
+        clock = asyncio.get_running_loop().time
+        session = Session(Role.RECEIVER, codec_hash=self._build, meta={}, now=clock(), wall_ms=round(time.time() * 1000))
+        receiver = Receiver(session, self._tables)
+        fresh: asyncio.Queue[Update] = asyncio.Queue(1)
+        async with Connection(session, endpoint) as connection:
+            reading = asyncio.create_task(self._read(name, connection, receiver, fresh))
+            try:
+                await self._follow(name, connection, receiver, fresh)
+            except RemoteProtocolError as error:
+                self._report({"event": "refused", "stream": name, "reason": str(error)})
+                await connection.close(CloseCode.PROTOCOL_ERROR, str(error)[:100])
+            finally:
+                reading.cancel()
+                self._ended.set()
+
+    async def ended(self) -> None:
+        """Wait until a stream has ended."""
+        await self._ended.wait()
+
+    async def _follow(self, name: str, connection: Connection, receiver: Receiver, fresh: asyncio.Queue[Update]) -> None:
+        async for event in connection.events():
+            update = receiver.on_event(event, connection.clock())
+            if update is not None:
+                connection.flush()
+                self._report(self._arrival(name, receiver, update))
+                while not fresh.empty():
+                    fresh.get_nowait()
+                fresh.put_nowait(update)
+            elif isinstance(event, Connected):
+                self._report({"event": "connected", "stream": name, **{k: receiver.meta.get(k) for k in ("source", "width", "height", "fps")}})
+                if self._caps is not None:
+                    connection.session.send_feedback({"kbps": self._caps.kbps, "tokens_per_s": self._caps.tokens_per_s}, connection.clock())
+                    connection.flush()
+            elif isinstance(event, Closed):
+                self._report({"event": "closed", "stream": name, "code": event.code, "reason": event.reason})
+
+    def _arrival(self, name: str, receiver: Receiver, update: Update) -> dict[str, object]:
+        return {
+            "event": "update", "stream": name, "version": update.canvas.version, "capture_ms": update.capture_ms,
+            "tokens": update.edits.tokens, "state_hash": update.canvas.state_hash(),
+            "latency_ms": round(time.time() * 1000 - receiver.started_wall_ms - update.capture_ms, 2),
+        }  # fmt: skip
+
+    async def _read(self, name: str, connection: Connection, receiver: Receiver, fresh: asyncio.Queue[Update]) -> None:
+        """Read the newest canvas, then the then newest: what came between is never queued."""
+        while True:
+            update = await fresh.get()
+            async with self._model:
+                sight, seconds = await asyncio.to_thread(self._timed, update.canvas)
+            self._report({
+                "event": "sight", "stream": name, "version": update.canvas.version, "capture_ms": update.capture_ms,
+                "labels": [[label, round(score, 3)] for label, score in sight.labels()], "read_ms": round(seconds * 1000, 2),
+                "pooled": pack_pooled(sight.pooled),
+            })  # fmt: skip
+
+    def _timed(self, canvas: Canvas) -> tuple[Sight, float]:
+        began = time.perf_counter()
+        return self._reader.read(canvas), time.perf_counter() - began
+
+
+def pack_pooled(pooled: np.ndarray) -> str:
+    """A pooled view as text: base64 of 16-bit floats."""
+    return base64.b64encode(pooled.astype("<f2").tobytes()).decode()
+
+
+def unpack_pooled(text: str) -> np.ndarray:
+    """The pooled view back."""
+    return np.frombuffer(base64.b64decode(text), "<f2").astype(np.float32)
+
+
+async def serve(host: str, port: int, *, token: str | None, report: Report, caps: Caps | None, once: bool, max_sessions: int = 8) -> None:
+    """Listen until cancelled, or until the first stream has ended when `once` is asked for."""
+    server = Server(Reader(), report, caps)
+    listener = WebRtcListener(host, port, token=token, on_endpoint=server.stream, max_sessions=max_sessions)
+    await listener.start()
+    report({"event": "listening", "url": f"http://{host}:{listener.port}", "token": token})
+    try:
+        if once:
+            await server.ended()
+        else:
+            await asyncio.Event().wait()
+    finally:
+        await listener.close()
