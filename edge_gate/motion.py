@@ -56,7 +56,10 @@ def track_pan(state: PanState | None, picture: Floats) -> PanState:
     target = _settle(state.position, here)
     if target != state.position and _difference(state, small, factor, target) > GAIN * stay:
         here, target = (float(state.position[0]), float(state.position[1])), state.position
-    far = max(abs(here[0] - state.key_position[0]), abs(here[1] - state.key_position[1])) > KEY_REACH * max(small.shape) * factor
+    far = (
+        max(abs(here[0] - state.key_position[0]), abs(here[1] - state.key_position[1]))
+        > KEY_REACH * max(small.shape) * factor
+    )
     lost = stay > 20 and target == state.position  # brightness levels: another scene
     if far or lost:
         return PanState(small, here, target)
@@ -101,7 +104,14 @@ def _difference(state: PanState, small: Floats, factor: int, position: tuple[int
 
 
 def cell_moves(
-    latents: Floats, held: Floats, depth: NDArray[np.uint8], news: NDArray[np.bool_], *, level_size: int, reach: int, tolerance: float
+    latents: Floats,
+    held: Floats,
+    depth: NDArray[np.uint8],
+    news: NDArray[np.bool_],
+    *,
+    level_size: int,
+    reach: int,
+    tolerance: float,
 ) -> NDArray[np.int8]:
     """(rows, cols, 2): for each cell of news, the shift (dx, dy in cells) whose held content explains it best.
 

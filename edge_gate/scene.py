@@ -213,9 +213,7 @@ class Scene:
         rows_s = t + np.arange(self.size[1]) / self.size[1] * READOUT_S
         slow = 1.0 + DRIFT * math.sin(math.tau * (t / DRIFT_PERIOD_S + float(drift)))
         mains = MAINS_HZ + 0.6 + 1.8 * float(hz)
-        return (slow * (1.0 + FLICKER * np.sin(math.tau * (mains * rows_s + float(flicker))))).astype(
-            np.float32
-        )
+        return (slow * (1.0 + FLICKER * np.sin(math.tau * (mains * rows_s + float(flicker))))).astype(np.float32)
 
     # A source like any other
 

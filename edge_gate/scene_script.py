@@ -230,10 +230,7 @@ def mix(a: float, b: float, u: float) -> float:
 def shake(t: float, seed: int) -> Point:
     """A hand's tremor at time `t`: smooth, about one pixel, different for every seed."""
     phases = np.random.default_rng([seed, 3]).uniform(0.0, math.tau, (2, len(SHAKE_HZ)))
-    x, y = (
-        sum(a * math.sin(math.tau * f * t + p) for (f, a), p in zip(SHAKE_HZ, row, strict=True))
-        for row in phases
-    )
+    x, y = (sum(a * math.sin(math.tau * f * t + p) for (f, a), p in zip(SHAKE_HZ, row, strict=True)) for row in phases)
     return float(x), float(y)
 
 

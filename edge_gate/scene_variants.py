@@ -97,9 +97,7 @@ def _flashes(stage: Stage, station: int, at: _Clock) -> tuple[list[Act], list[Be
     return acts, beats
 
 
-def _walk(
-    stage: Stage, b: Point, at: _Clock, rng: np.random.Generator, number: int
-) -> tuple[Act, list[Beat]]:
+def _walk(stage: Stage, b: Point, at: _Clock, rng: np.random.Generator, number: int) -> tuple[Act, list[Beat]]:
     """A sticker comes in from a side, crosses, turns, rests and goes out on the other side."""
     side = round(0.4 * stage.short)
     name = str(rng.choice(PORTRAITS))

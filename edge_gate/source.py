@@ -129,9 +129,7 @@ def open_source(
 
 def _open_path(text: str, wanted: Size | None, fps: float, duration_s: float | None) -> Source:
     if not text or "://" in text:
-        raise SourceError(
-            f"{text!r} is no source: give scene, a camera number, rtsp://..., a video or a folder"
-        )
+        raise SourceError(f"{text!r} is no source: give scene, a camera number, rtsp://..., a video or a folder")
     path = Path(text)
     if not path.exists():
         raise SourceError(f"{path}: not found; give scene, a camera number, rtsp://..., a video or a folder")
@@ -203,9 +201,7 @@ def fit(pixels: Pixels, size: Size) -> Pixels:
 # Time
 
 
-def resample(
-    stamped: Iterable[Stamped[T]], fps: float, duration_s: float | None = None
-) -> Iterator[tuple[int, T]]:
+def resample(stamped: Iterable[Stamped[T]], fps: float, duration_s: float | None = None) -> Iterator[tuple[int, T]]:
     """At each tick n / fps, the newest item whose time is <= the tick: pairs (n, item).
 
     Ticks before the first item are left out; the last item stands for its own length. A time that runs

@@ -121,9 +121,7 @@ class LiveSource:
     def _look(self, due_s: float) -> tuple[float, Pixels] | None:
         """Wait for the tick and take the newest picture; None once closed."""
         with self._news:
-            self._news.wait_for(
-                lambda: self._ended or self._closed, timeout=max(0.0, due_s - time.monotonic())
-            )
+            self._news.wait_for(lambda: self._ended or self._closed, timeout=max(0.0, due_s - time.monotonic()))
             newest, ended, closed = self._newest, self._ended, self._closed
         if closed:
             return None
@@ -156,15 +154,11 @@ class _Camera:
         with _quiet(self._cv2):
             self._capture = self._cv2.VideoCapture(number)
         if not self._capture.isOpened():
-            raise SourceError(
-                f"camera {number}: cannot be opened; plug it in, or try another number or scene"
-            )
+            raise SourceError(f"camera {number}: cannot be opened; plug it in, or try another number or scene")
 
     def read(self) -> Pixels | None:
         there, pixels = self._capture.read()
-        return (
-            np.asarray(self._cv2.cvtColor(pixels, self._cv2.COLOR_BGR2RGB), dtype=np.uint8) if there else None
-        )
+        return np.asarray(self._cv2.cvtColor(pixels, self._cv2.COLOR_BGR2RGB), dtype=np.uint8) if there else None
 
     def release(self) -> None:
         self._capture.release()
@@ -177,22 +171,14 @@ class _Rtsp:
         av = load_av()
         shown = _without_password(url)
         try:
-            self._container = av.open(
-                url, options={"rtsp_transport": "tcp"}, timeout=(FIRST_FRAME_S, STALL_S)
-            )
+            self._container = av.open(url, options={"rtsp_transport": "tcp"}, timeout=(FIRST_FRAME_S, STALL_S))
         except (av.FFmpegError, OSError) as error:
-            raise SourceError(
-                f"{shown}: cannot be opened ({reason(error)}); check address and network"
-            ) from error
+            raise SourceError(f"{shown}: cannot be opened ({reason(error)}); check address and network") from error
         self._frames = self._container.decode(picture_stream(self._container, shown))
 
     def read(self) -> Pixels | None:
         frame = next(self._frames, None)
-        return (
-            None
-            if frame is None
-            else upright(frame.to_ndarray(format="rgb24"), getattr(frame, "rotation", 0))
-        )
+        return None if frame is None else upright(frame.to_ndarray(format="rgb24"), getattr(frame, "rotation", 0))
 
     def release(self) -> None:
         self._container.close()

@@ -87,7 +87,10 @@ def gains(halves: tuple[Counts, Counts]) -> dict[str, float]:
         seen = mine["value"].astype(float)
         for name, counted in _views(theirs["value"].astype(float)).items():
             rows.setdefault(name, []).append(_cost(seen, counted))
-    out = {f"value_bits_{name}": round(sum(c for c, _ in pairs) / sum(n for _, n in pairs), 4) for name, pairs in rows.items()}
+    out = {
+        f"value_bits_{name}": round(sum(c for c, _ in pairs) / sum(n for _, n in pairs), 4)
+        for name, pairs in rows.items()
+    }
     out["value_bits_raw"] = float(np.log2(VALUES))
     out["values_counted"] = float(sum(half["value"].sum() for half in halves))
     known = [half["value"][:, :, :NO_VALUE].astype(float) for half in halves]
@@ -101,7 +104,9 @@ def gains(halves: tuple[Counts, Counts]) -> dict[str, float]:
     return out
 
 
-def _views(counts: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]] | dict[str, NDArray[np.float64]]:
+def _views(
+    counts: NDArray[np.float64],
+) -> Iterator[tuple[str, NDArray[np.float64]]] | dict[str, NDArray[np.float64]]:
     full = fit_tables({"value": counts}).frequencies["value"].astype(float)
     shape = (*SHAPES["value"][:2], VALUES + 1, NEIGHBOURS, VALUES)
     by_dimension = np.broadcast_to(counts.sum((2, 3), keepdims=True) + 1, shape)

@@ -66,7 +66,12 @@ def best_linear(tower: Tower, pictures: list[NDArray[np.uint8]], batches: int = 
     """
     rng = np.random.default_rng(1)
     torch.manual_seed(1)
-    total, square, gradients, count = torch.zeros(FEATURES), torch.zeros(FEATURES, FEATURES), torch.zeros(FEATURES, FEATURES), 0
+    total, square, gradients, count = (
+        torch.zeros(FEATURES),
+        torch.zeros(FEATURES, FEATURES),
+        torch.zeros(FEATURES, FEATURES),
+        0,
+    )
     for _ in range(batches):
         with torch.no_grad():
             features = tower.front(to_input(torch.from_numpy(crop_batch(pictures, 256, 8, rng))))[2]
@@ -144,7 +149,12 @@ def feature_loss(tower: Tower, features: Tensor, target: tuple[Tensor, Tensor]) 
     cosine = F.cosine_similarity(pooled.float(), true_pooled.float()).mean()
     spread = (maps.float() - true_maps).square().mean() / true_maps.square().mean()
     scores = tower.back.classify(pooled).float().log_softmax(1)
-    divergence = F.kl_div(scores, tower.back.classify(true_pooled).float().log_softmax(1), log_target=True, reduction="batchmean")
+    divergence = F.kl_div(
+        scores,
+        tower.back.classify(true_pooled).float().log_softmax(1),
+        log_target=True,
+        reduction="batchmean",
+    )
     return 2 * (1 - cosine) + 0.5 * spread + 0.05 * divergence, cosine
 
 
@@ -156,7 +166,9 @@ def pixel_loss(picture: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
     return error.abs().mean() + 0.5 * coarse + 4 * mse, mse
 
 
-def step_loss(net: Trainee, tower: Tower, clean8: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+def step_loss(
+    net: Trainee, tower: Tower, clean8: NDArray[np.uint8], rng: np.random.Generator
+) -> tuple[Tensor, dict[str, float]]:
     """One batch's loss and its parts."""
     clean = to_input(torch.from_numpy(clean8)).contiguous(memory_format=torch.channels_last)
     noisy = to_input(torch.from_numpy(disturb(clean8, rng))).contiguous(memory_format=torch.channels_last)
@@ -181,7 +193,13 @@ def step_loss(net: Trainee, tower: Tower, clean8: NDArray[np.uint8], rng: np.ran
     if offset == (0, 0):
         middle = (back.float() - features).square().mean() / features.float().square().mean()
     loss = known + 0.3 * middle + 0.7 * seen + 10 * drift
-    parts = {"loss": loss, "cosine": cosine, "middle": middle, "psnr": 10 * torch.log10(4 / mse), "drift": drift}
+    parts = {
+        "loss": loss,
+        "cosine": cosine,
+        "middle": middle,
+        "psnr": 10 * torch.log10(4 / mse),
+        "drift": drift,
+    }
     return loss, {name: float(value) for name, value in parts.items()}
 
 
@@ -255,7 +273,12 @@ def _schedule(step: int, steps: int) -> float:
 
 
 def _save(out: Path, step: int, net: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    state = {"step": step, "net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
+    state = {
+        "step": step,
+        "net": net.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }
     torch.save(state, out / "checkpoint.pt.part")
     (out / "checkpoint.pt.part").replace(out / "checkpoint.pt")
 

@@ -16,13 +16,10 @@ from vidtok.canvas import MAX_POSITION, Canvas
 from vidtok.codec import MOVE_REACH, patch, told_levels
 from vidtok.edits import Kind, Pan, Patch, no_edits
 from vidtok.entropy import (
-    DENSITIES,
     MOVE_SPAN,
     NEIGHBOURS,
     NO_VALUE,
     PAN_ESCAPE,
-    SHAPES,
-    TOTAL,
     RangeDecoder,
     RangeEncoder,
     Tables,
@@ -30,7 +27,7 @@ from vidtok.entropy import (
 from vidtok.errors import PayloadError
 from vidtok.tokenizer.fsq import CHANNELS, DIMS, LEVELS, VALUES, pack, unpack
 
-PAN_RAW_BITS = 24
+PAN_RAW_BITS = 32  # as far as from one end of the scene to the other, zigzagged
 
 # A symbol to code: its table, its flattened context, and itself.
 Symbols = list[tuple[str, int, int]]
@@ -69,7 +66,11 @@ def patch_symbols(base: Canvas, edits: Patch, tables: Tables) -> Symbols:
         if hit:
             symbols += state.operation(edits, row, col, int(before.depth[row, col]))
             levels = np.flatnonzero(told[row, col])
-            pairs = zip(contexts[row, col, levels].ravel().tolist(), values[row, col, levels].ravel().tolist(), strict=True)
+            pairs = zip(
+                contexts[row, col, levels].ravel().tolist(),
+                values[row, col, levels].ravel().tolist(),
+                strict=True,
+            )
             symbols += [("value", context, value) for context, value in pairs]
     return symbols
 
@@ -81,7 +82,8 @@ def decode_payload(base: Canvas, payload: bytes, tables: Tables) -> Patch:
     if max(abs(base.position[0] + dx), abs(base.position[1] + dy)) > MAX_POSITION:
         raise PayloadError(f"pan by {dx}, {dy} leaves the scene")
     before = base.panned(dx, dy)
-    edits = no_edits(*before.depth.shape, Pan(dx, dy))
+    rows, cols = before.depth.shape
+    edits = no_edits(rows, cols, Pan(dx, dy))
     _Cells(decoder, before, edits, tables).decode()
     decoder.finish()
     return edits
@@ -183,7 +185,9 @@ def _edited_around(edited: NDArray[np.bool_]) -> NDArray[np.int64]:
     return wide[1:, :-2] * 8 + wide[:-1, :-2] * 4 + wide[:-1, 1:-1] * 2 + wide[:-1, 2:]
 
 
-def _cheapest_density(around: NDArray[np.int64], unknown: NDArray[np.bool_], edited: NDArray[np.bool_], tables: Tables) -> int:
+def _cheapest_density(
+    around: NDArray[np.int64], unknown: NDArray[np.bool_], edited: NDArray[np.bool_], tables: Tables
+) -> int:
     costs = tables.costs["edited"][:, around, unknown.astype(int), edited.astype(int)]  # (DENSITIES, cells)
     return int((costs.sum(1) + tables.costs["density"]).argmin())
 
@@ -225,7 +229,3 @@ def _decode_pan(decoder: RangeDecoder, tables: Tables) -> int:
     if zigzag == PAN_ESCAPE:
         zigzag = decoder.bits(PAN_RAW_BITS)
     return -(zigzag + 1) // 2 if zigzag & 1 else zigzag // 2
-
-
-assert SHAPES["value"][-1] == VALUES and TOTAL > 2 * max(shape[-1] for shape in SHAPES.values())
-assert SHAPES["edited"][0] == DENSITIES

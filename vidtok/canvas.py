@@ -27,7 +27,7 @@ from vidtok.tokenizer.fsq import LEVELS
 
 CELL = 16
 MAX_SIDE = 1920
-MAX_POSITION = 1 << 30
+MAX_POSITION = (1 << 30) - 1
 
 T = TypeVar("T", bound=np.generic)
 
@@ -104,9 +104,13 @@ class Canvas:
         if max(abs(x), abs(y)) > MAX_POSITION:
             raise ValueError(f"position {x}, {y} leaves the scene")
         right, down = x // CELL - self.position[0] // CELL, y // CELL - self.position[1] // CELL
-        arrays = (_shift(a, down, right) for a in (self.codes, self.depth, self.changed))
-        codes, depth, changed = arrays
-        return replace(self, position=(x, y), codes=codes, depth=depth, changed=changed)
+        return replace(
+            self,
+            position=(x, y),
+            codes=_shift(self.codes, down, right),
+            depth=_shift(self.depth, down, right),
+            changed=_shift(self.changed, down, right),
+        )
 
 
 def blank(grid: Grid) -> Canvas:

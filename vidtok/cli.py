@@ -63,7 +63,7 @@ class UsageError(Exception):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vidtok",
-        description="A streaming video codec for multimodal models: sends what is news, as tokens that the model reads.",
+        description="A streaming video codec for multimodal models: what is news is sent, as tokens the model reads.",
         epilog="`vidtok COMMAND --help` explains each command. Start with `vidtok demo`.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], text: str, **more: Any) -> argparse.ArgumentParser:
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], text: str, **more: Any
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=text, formatter_class=argparse.RawDescriptionHelpFormatter, **more
     )
@@ -86,13 +88,26 @@ def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int |
 
 def _add_caps(parser: argparse.ArgumentParser, kbps: float | None = 30.0, tokens: float | None = 300.0) -> None:
     default = " (default %(default)g)" if kbps is not None else ""
-    parser.add_argument("--kbps", type=_positive, default=kbps, help=f"hard cap on the bitrate over any second{default}")
-    parser.add_argument("--tokens-per-s", type=_positive, default=tokens, help=f"hard cap on model tokens over any second{default}")
+    parser.add_argument(
+        "--kbps", type=_positive, default=kbps, help=f"hard cap on the bitrate over any second{default}"
+    )
+    parser.add_argument(
+        "--tokens-per-s",
+        type=_positive,
+        default=tokens,
+        help=f"hard cap on model tokens over any second{default}",
+    )
 
 
 def _add_source(parser: argparse.ArgumentParser, size: str | None) -> None:
-    parser.add_argument("--size", default=size, help="256 (square), 640x480, ...: scaled and cropped to fit; multiples of 16 (default: the source's own)")
-    parser.add_argument("--fps", type=_positive, default=10.0, help="frames a second that are looked at (default %(default)g)")
+    parser.add_argument(
+        "--size",
+        default=size,
+        help="256 (square), 640x480, ...: scaled and cropped to fit; multiples of 16 (default: the source's own)",
+    )
+    parser.add_argument(
+        "--fps", type=_positive, default=10.0, help="frames a second that are looked at (default %(default)g)"
+    )
     parser.add_argument("--seconds", type=_positive, help="stop after this long (default: when the source ends)")
     parser.add_argument("--seed", type=int, default=0, help="of the built-in scene (default %(default)s)")
 
@@ -123,8 +138,19 @@ def _open(args: argparse.Namespace) -> Any:
 def _add_demo(commands: Any) -> None:
     text = "Film the built-in scene, send it over WebRTC to a server process, and say what the model sees."
     parser = _command(commands, "demo", _demo, text, epilog=SOURCES)
-    parser.add_argument("source", nargs="?", default="scene", metavar="SOURCE", help="what to film (default: the built-in scene)")
-    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="where page, pictures and recording go (default %(default)s)")
+    parser.add_argument(
+        "source",
+        nargs="?",
+        default="scene",
+        metavar="SOURCE",
+        help="what to film (default: the built-in scene)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/demo"),
+        help="where page, pictures and recording go (default %(default)s)",
+    )
     _add_source(parser, "256")
     _add_caps(parser)
 
@@ -163,14 +189,25 @@ def _send(args: argparse.Namespace) -> None:
 
     with _open(args) as source:
         tally = asyncio.run(send(source, args.to, token=args.token, config=_config(args), tell=tell))
-    print(f"{chr(10) if terminal else ''}sent {tally.frames} frames in {tally.seconds:.1f} s: {tally.kbps:.2f} kbps, {tally.tokens_per_s:.1f} tokens/s, {tally.share:.1%} of cells")
+    rates = f"{tally.kbps:.2f} kbps, {tally.tokens_per_s:.1f} tokens/s, {tally.share:.1%} of cells"
+    print("\n" * terminal + f"sent {tally.frames} frames in {tally.seconds:.1f} s: {rates}")
 
 
 def _add_serve(commands: Any) -> None:
-    parser = _command(commands, "serve", _serve, "Receive streams over WebRTC and say what the model sees. Ends with Ctrl-C.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s: this machine only)")
+    parser = _command(
+        commands,
+        "serve",
+        _serve,
+        "Receive streams over WebRTC and say what the model sees. Ends with Ctrl-C.",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default %(default)s: this machine only)"
+    )
     parser.add_argument("--port", type=int, default=8080, help="0 picks a free one (default %(default)s)")
-    parser.add_argument("--token", help="clients must present it; made up and printed when --host is not this machine and none is given")
+    parser.add_argument(
+        "--token",
+        help="clients must present it; made up and printed when --host is not this machine and none is given",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
     parser.add_argument("--once", action="store_true", help="end when the first stream has ended")
     _add_caps(parser, None, None)
@@ -215,7 +252,10 @@ class _Talk:
             case "sight" if row["capture_ms"] - self._said_ms.get(row["stream"], -1e9) >= 1000:
                 self._said_ms[row["stream"]] = row["capture_ms"]
                 labels = ", ".join(f"{name} {score:.0%}" for name, score in row["labels"])
-                print(f"{row['stream']}  {row['capture_ms'] / 1000:7.1f} s  version {row['version']}: {labels}", flush=True)
+                print(
+                    f"{row['stream']}  {row['capture_ms'] / 1000:7.1f} s  version {row['version']}: {labels}",
+                    flush=True,
+                )
             case "connected" | "closed" | "refused":
                 print("  ".join(str(value) for key, value in row.items() if value not in (None, "")), flush=True)
             case _:
@@ -226,7 +266,13 @@ class _Talk:
 
 
 def _add_encode(commands: Any) -> None:
-    parser = _command(commands, "encode", _encode, "Write what sending a source would put on the wire into a .vtk file.", epilog=SOURCES)
+    parser = _command(
+        commands,
+        "encode",
+        _encode,
+        "Write what sending a source would put on the wire into a .vtk file.",
+        epilog=SOURCES,
+    )
     parser.add_argument("source", metavar="IN", help="what to encode")
     parser.add_argument("out", type=Path, metavar="OUT.vtk")
     _add_source(parser, None)
@@ -239,13 +285,23 @@ def _encode(args: argparse.Namespace) -> None:
     from vidtok.live.recording import Replay, encode
 
     with _open(args) as source:
-        for _ in tqdm(encode(source, args.out, _config(args)), "encoding", unit=" frames", disable=not sys.stderr.isatty()):
+        for _ in tqdm(
+            encode(source, args.out, _config(args)),
+            "encoding",
+            unit=" frames",
+            disable=not sys.stderr.isatty(),
+        ):
             pass
     _print_info(Replay(args.out))
 
 
 def _add_decode(commands: Any) -> None:
-    parser = _command(commands, "decode", _decode, "Show a recording as the viewer sees its canvas: for people, the model needs no pictures.")
+    parser = _command(
+        commands,
+        "decode",
+        _decode,
+        "Show a recording as the viewer sees its canvas: for people, the model needs no pictures.",
+    )
     parser.add_argument("recording", type=Path, metavar="IN.vtk")
     parser.add_argument("out", type=Path, metavar="OUT.mp4")
     parser.add_argument("--hashes", action="store_true", help="also print version and state hash of every canvas")

@@ -38,7 +38,8 @@ def diff(
     than is held; moves (rows, cols, 2) asks for a move where it is not (0, 0) and wins over both.
     """
     before = base.panned(pan.dx, pan.dy)
-    out = no_edits(*before.depth.shape, pan)
+    rows, cols = before.depth.shape
+    out = no_edits(rows, cols, pan)
     out.kind[set_to > 0] = Kind.SET
     out.depth[set_to > 0] = set_to[set_to > 0]
     if refine_to is not None:
@@ -65,7 +66,11 @@ def patch(base: Canvas, edits: Patch, version: int) -> Canvas:
     before = base.panned(edits.pan.dx, edits.pan.dy)
     codes, depth, changed = before.codes.copy(), before.depth.copy(), before.changed.copy()
     fresh, more, moving = (edits.kind == k for k in (Kind.SET, Kind.REFINE, Kind.MOVE))
-    if (edits.depth[fresh] == 0).any() or (edits.depth[more] <= before.depth[more]).any() or (edits.depth > LEVELS).any():
+    if (
+        (edits.depth[fresh] == 0).any()
+        or (edits.depth[more] <= before.depth[more]).any()
+        or (edits.depth > LEVELS).any()
+    ):
         raise ValueError("an edit names levels that it cannot set")
     if (before.depth[more] == 0).any():
         raise ValueError("a refinement of a cell that was never set")
@@ -92,7 +97,8 @@ def split(edits: Patch, parts: int) -> Iterator[Patch]:
     """The same edits as a chain of patches: pan and moves first, the rest in raster order, evenly."""
     rest = np.flatnonzero((edits.kind == Kind.SET) | (edits.kind == Kind.REFINE))
     for number, chunk in enumerate(np.array_split(rest, parts)):
-        out = no_edits(*edits.kind.shape, edits.pan if number == 0 else Pan(0, 0))
+        rows, cols = edits.kind.shape
+        out = no_edits(rows, cols, edits.pan if number == 0 else Pan(0, 0))
         if number == 0:
             moving = edits.kind == Kind.MOVE
             out.kind[moving], out.move[moving] = Kind.MOVE, edits.move[moving]

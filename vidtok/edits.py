@@ -81,7 +81,12 @@ class Patch:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Patch):
             return NotImplemented
-        pairs = ((self.kind, other.kind), (self.depth, other.depth), (self.codes, other.codes), (self.move, other.move))
+        pairs = (
+            (self.kind, other.kind),
+            (self.depth, other.depth),
+            (self.codes, other.codes),
+            (self.move, other.move),
+        )
         return self.pan == other.pan and all(np.array_equal(a, b) for a, b in pairs)
 
     __hash__ = None  # type: ignore[assignment]
@@ -106,7 +111,7 @@ class Patch:
                     yield Refine(int(row), int(col), tuple(map(int, new)))
 
 
-def no_edits(rows: int, cols: int, pan: Pan = Pan(0, 0)) -> Patch:  # noqa: B008 - a frozen value
+def no_edits(rows: int, cols: int, pan: Pan = Pan(0, 0)) -> Patch:
     """A patch that keeps every cell, with arrays of its own to write into."""
     shape = (rows, cols)
     maps = (np.zeros(shape, np.uint8), np.zeros(shape, np.uint8))

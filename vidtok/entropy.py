@@ -36,7 +36,11 @@ NEIGHBOURS = 2 * VALUES  # 0..14 from the cells left and above, 15 for none
 SHAPES: dict[str, tuple[int, ...]] = {
     "density": (DENSITIES,),
     "edited": (DENSITIES, 16, 2, 2),  # density class; left, up-left, up, up-right edited; cell unknown
-    "operation": (LEVELS + 1, 4, 2 * LEVELS + 1),  # levels held; operation before; move, set to 1.., refine to 1..
+    "operation": (
+        LEVELS + 1,
+        4,
+        2 * LEVELS + 1,
+    ),  # levels held; operation before; move, set to 1.., refine to 1..
     "pan": (PAN_ESCAPE + 1,),
     "move_x": (MOVE_SPAN + 1, MOVE_SPAN),  # the move before, or none
     "move_y": (MOVE_SPAN + 1, MOVE_SPAN),
@@ -72,7 +76,7 @@ class RangeEncoder:
 
     def finish(self) -> bytes:
         """The shortest bytes that decode to what was encoded."""
-        for zeros in (24, 16, 8, 0):
+        for zeros in (32, 24):  # the range is never below 1 << 24, so one of them fits
             step = 1 << zeros
             value = -(-self._low // step) * step
             if value < self._low + self._range:
@@ -143,7 +147,10 @@ class Tables:
     @cached_property
     def cumulative(self) -> dict[str, NDArray[np.int64]]:
         """The same tables summed up, one entry longer."""
-        return {name: np.pad(f.astype(np.int64).cumsum(-1), [(0, 0)] * (f.ndim - 1) + [(1, 0)]) for name, f in self.frequencies.items()}
+        return {
+            name: np.pad(f.astype(np.int64).cumsum(-1), [(0, 0)] * (f.ndim - 1) + [(1, 0)])
+            for name, f in self.frequencies.items()
+        }
 
     @cached_property
     def lists(self) -> dict[str, list[list[int]]]:
@@ -167,12 +174,14 @@ class Tables:
     @classmethod
     def from_bytes(cls, data: bytes, name: str = "tables") -> Tables:
         """Read the stored form; WeightsError when it is not one."""
-        numbers = np.frombuffer(data, "<u2")
         sizes = [int(np.prod(shape)) for shape in SHAPES.values()]
         if len(data) != 2 * sum(sizes):
             raise WeightsError(f"{name}: {len(data)} bytes, expected {2 * sum(sizes)}: not the tables of this version")
+        numbers = np.frombuffer(data, "<u2")
         parts = np.split(numbers, np.cumsum(sizes)[:-1])
-        tables = {key: part.reshape(shape).astype(np.uint16) for (key, shape), part in zip(SHAPES.items(), parts, strict=True)}
+        tables = {
+            key: part.reshape(shape).astype(np.uint16) for (key, shape), part in zip(SHAPES.items(), parts, strict=True)
+        }
         if any((t == 0).any() or (t.sum(-1) != TOTAL).any() for t in tables.values()):
             raise WeightsError(f"{name}: frequencies do not add up: damaged tables")
         return cls(tables)
@@ -192,7 +201,12 @@ def to_frequencies(weights: NDArray[np.floating]) -> NDArray[np.uint16]:
     share = weights / weights.sum(-1, keepdims=True)
     counts = 1 + np.floor(share * (TOTAL - symbols)).astype(np.int64)
     short = TOTAL - counts.sum(-1)
-    np.put_along_axis(counts, share.argmax(-1)[..., None], np.take_along_axis(counts, share.argmax(-1)[..., None], -1) + short[..., None], -1)
+    np.put_along_axis(
+        counts,
+        share.argmax(-1)[..., None],
+        np.take_along_axis(counts, share.argmax(-1)[..., None], -1) + short[..., None],
+        -1,
+    )
     return counts.astype(np.uint16)
 
 

@@ -1,9 +1,9 @@
 """What can go wrong in vidtok, in one line each.
 
-    VidtokError
-    ├── PayloadError      bytes from a peer or a file that are not a patch to the canvas they claim to patch
-    ├── WeightsError      shipped weights or tables that are missing or not the ones the code expects
-    └── MissingExtra      an optional package that this part needs; the message holds the install line
+VidtokError
+├── PayloadError      bytes from a peer or a file that are not a patch to the canvas they claim to patch
+├── WeightsError      shipped weights or tables that are missing or not the ones the code expects
+└── MissingExtra      an optional package that this part needs; the message holds the install line
 """
 
 from __future__ import annotations

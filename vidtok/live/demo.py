@@ -1,9 +1,9 @@
 """The whole path on one machine, in two processes: the edge here, the server in a child that never sees a pixel.
 
-    scene --Edge--> WebRTC data channel --> child: vidtok serve --json --> rows on its standard output --+
-      |                    \\-- demo.vtk                                                                  |
-      +--> judge: the whole tower on the true frame ------------- agreement <-----------------------------+
-    demo.vtk --Replay--> viewer --> demo.mp4, demo.png, index.html
+scene --Edge--> WebRTC data channel --> child: vidtok serve --json --> rows on its standard output --+
+  |                    \\-- demo.vtk                                                                  |
+  +--> judge: the whole tower on the true frame ------------- agreement <-----------------------------+
+demo.vtk --Replay--> viewer --> demo.mp4, demo.png, index.html
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from transport.adapters.file import FileWriter
 from transport.adapters.webrtc import connect
 from transport.errors import PeerError
 from transport.lanes import Lane
-from vidtok.canvas import CELL
+from vidtok.canvas import CELL, Grid, blank
 from vidtok.entropy import load_tables
 from vidtok.live.edge import Edge, Tally
 from vidtok.live.link import codec_hash
 from vidtok.live.pictures import FilmWriter, heat, panels, save_png
-from vidtok.live.recording import Replay, frames_of
+from vidtok.live.recording import Replay
 from vidtok.live.sender import SendConfig, Step, hello
 from vidtok.live.server import unpack_pooled
 from vidtok.model.reader import Reader, Sight, agreement
@@ -49,6 +49,7 @@ class Filmed:
     time_s: float
     score: NDArray[np.float32]
     offset: tuple[int, int]
+    version: int  # newest that had been sent
     tokens: int
     kbps: float
 
@@ -137,7 +138,9 @@ async def _start_server() -> tuple[asyncio.subprocess.Process, str]:
     except TimeoutError:
         line = b""
     if not line:
-        raise PeerError(f"the server process did not start (exit code {child.returncode}): try `vidtok serve` by itself")
+        raise PeerError(
+            f"the server process did not start (exit code {child.returncode}): try `vidtok serve` by itself"
+        )
     return child, str(json.loads(line)["url"])
 
 
@@ -160,19 +163,25 @@ class _Teller:
 
     def __call__(self, frame: Frame, time_s: float, step: Step) -> None:
         kbps = self._tally.kbps_now
-        self._story.filmed.append(Filmed(frame.pixels, time_s, step.score, step.offset, self._tally.tokens_now, kbps))
+        self._story.filmed.append(
+            Filmed(frame.pixels, time_s, step.score, step.offset, step.version, self._tally.tokens_now, kbps)
+        )
         if frame.time_s >= self._next_s:
             self._next_s = frame.time_s + 1.0
             self._say(self._line(frame.time_s))
 
     def _line(self, time_s: float) -> str:
         tally, story = self._tally, self._story
-        text = f"{time_s:5.1f} s  {tally.kbps_now:6.2f} kbps  {tally.tokens_now:4d} tokens/s  {tally.share:5.1%} of cells"
+        text = (
+            f"{time_s:5.1f} s  {tally.kbps_now:6.2f} kbps  {tally.tokens_now:4d} tokens/s  {tally.share:5.1%} of cells"
+        )
         if story.sights:
             seen_s, sight, labels = story.sights[-1]
             frame = min(story.filmed, key=lambda filmed: abs(filmed.time_s - seen_s))
             true = self._judge.judge(frame.pixels)
-            text += f"  agreement {agreement(sight, true):.2f}  sees: {labels[0][0]} | true frame: {true.labels(1)[0][0]}"
+            text += (
+                f"  agreement {agreement(sight, true):.2f}  sees: {labels[0][0]} | true frame: {true.labels(1)[0][0]}"
+            )
         return text
 
 
@@ -210,14 +219,19 @@ def _draw(out: Path, story: Story, figures: Mapping[str, float]) -> None:
     viewer, replay = CanvasViewer(), Replay(out / "demo.vtk")
     fps = max(1.0, figures["frames"] / max(figures["seconds"], 1e-6))
     times = [filmed.time_s for filmed in story.filmed]
-    canvases = list(frames_of(replay, fps * 2))
+    canvases = {update.canvas.version: update.canvas for _, update in replay}
+    canvases[0] = blank(Grid(*story.filmed[0].pixels.shape[1::-1]))
     held, sheet_rows = _held(story), []
-    shown_at = np.linspace(0, len(held) - 1, 6).astype(int)[1:] if held else []
+    shown_at = {len(held) * part // 6 for part in range(1, 6)}
     with FilmWriter(out / "demo.mp4", fps) as film:
         for number, (filmed, _, label) in enumerate(held):
-            near = min(range(len(canvases)), key=lambda i: abs(canvases[i][0] - times[number] - 0.05))
-            pictures = (filmed.pixels, heat(filmed.pixels, filmed.score, filmed.offset, CELL), viewer.show(canvases[near][1]))
-            foot = f"{times[number] - times[0]:5.1f} s   {filmed.kbps:6.2f} kbps   {filmed.tokens:4d} tokens/s   the model says: {label}"
+            pictures = (
+                filmed.pixels,
+                heat(filmed.pixels, filmed.score, filmed.offset, CELL),
+                viewer.show(canvases[filmed.version]),
+            )
+            rates = f"{filmed.kbps:6.2f} kbps   {filmed.tokens:4d} tokens/s"
+            foot = f"{times[number] - times[0]:5.1f} s   {rates}   the model says: {label}"
             page = panels(pictures, ("camera", "novelty", "canvas (viewer)"), foot)
             film.write(page)
             if number in shown_at:
@@ -228,26 +242,35 @@ def _draw(out: Path, story: Story, figures: Mapping[str, float]) -> None:
 
 
 def _page(figures: Mapping[str, float]) -> str:
-    rows = "".join(f"<tr><th>{html.escape(name.replace('_', ' '))}</th><td>{value:.3g}</td></tr>" for name, value in figures.items())
+    rows = "".join(
+        f"<tr><th>{html.escape(name.replace('_', ' '))}</th><td>{value:.3g}</td></tr>"
+        for name, value in figures.items()
+    )
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>vidtok demo</title>
-<style>:root{{color-scheme:light dark}}body{{font:16px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}}
+<style>:root{{color-scheme:light dark}}
+body{{font:16px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}}
 video,img{{max-width:100%}}th{{text-align:left;padding-right:2rem;font-weight:400}}td{{text-align:right}}</style>
 <h1>vidtok: what crossed the data channel</h1>
-<p>Left the camera, in the middle what the gate called news, right the canvas that the server holds, as the viewer shows it to people.
-The server itself saw codes only.</p>
-<video src="demo.mp4" controls autoplay muted loop></video><table>{rows}</table><p><img src="demo.png" alt="five moments of the demo"></p>
+<p>Left the camera, in the middle what the gate called news, right the canvas that the server holds, as the viewer
+shows it to people. The server itself saw codes only.</p>
+<video src="demo.mp4" controls autoplay muted loop></video>
+<table>{rows}</table>
+<p><img src="demo.png" alt="five moments of the demo"></p>
 """
 
 
 def report_lines(figures: Mapping[str, float], out: Path) -> list[str]:
     """The end of the demo, for the terminal."""
+    f = figures
+    p50, p95 = f["glass_to_token_p50_ms"], f["glass_to_token_p95_ms"]
     return [
-        f"rate              {figures['kbps']:.2f} kbps, all bytes of both directions",
-        f"tokens            {figures['tokens_per_s']:.1f} a second (every cell of every frame: {figures['dense_tokens_per_s']:.0f})",
-        f"cells sent        {figures['cells_sent']:.1%} of all cells of all frames",
-        f"glass to token    p50 {figures['glass_to_token_p50_ms']:.1f} ms, p95 {figures['glass_to_token_p95_ms']:.1f} ms over the data channel",
-        f"agreement         {figures['feature_cosine']:.3f} cosine with the true frame's features, same top label {figures['top1_agreement']:.0%} of the time",
-        f"edge              {figures['edge_cpu_ms_per_frame']:.1f} ms CPU a frame, tokenizer ran on {figures['frames_looked_at']:.0%} of frames",
+        f"rate              {f['kbps']:.2f} kbps, all bytes of both directions",
+        f"tokens            {f['tokens_per_s']:.1f} a second (all cells of all frames: {f['dense_tokens_per_s']:.0f})",
+        f"cells sent        {f['cells_sent']:.1%} of all cells of all frames",
+        f"glass to token    p50 {p50:.1f} ms, p95 {p95:.1f} ms over the data channel",
+        f"agreement         {f['feature_cosine']:.3f} cosine with the true frame's features",
+        f"top label         the same as the true frame's in {f['top1_agreement']:.0%} of frames",
+        f"edge              {f['edge_cpu_ms_per_frame']:.1f} ms CPU a frame; looked at {f['frames_looked_at']:.0%} of them",
         f"page              {out / 'index.html'}",
         f"pictures          {out / 'demo.mp4'}  {out / 'demo.png'}",
         f"recording         {out / 'demo.vtk'}",

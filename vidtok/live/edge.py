@@ -1,6 +1,6 @@
 """The edge over a real link: films a source at its own pace and sends it to a server.
 
-    source --(thread)--> newest frame --> Sender --> Connection --> WebRTC
+source --(thread)--> newest frame --> Sender --> Connection --> WebRTC
 """
 
 from __future__ import annotations
@@ -145,7 +145,9 @@ class Edge:
 
     def _check_open(self) -> None:
         if self._closed is not None:
-            raise PeerError(f"the server ended the session: {self._closed.reason or 'no reason given'} (code {self._closed.code})")
+            raise PeerError(
+                f"the server ended the session: {self._closed.reason or 'no reason given'} (code {self._closed.code})"
+            )
 
     async def _paced(self, clock: Callable[[], float]) -> AsyncIterator[tuple[Frame, float]]:
         """Frames with the clock's time at which they were filmed; files play at their own speed.
@@ -168,13 +170,17 @@ class Edge:
 
 def status_line(tally: Tally, step: Step) -> str:
     """One line about the stream right now."""
+    seconds = tally.now_s - (tally.started_s or 0)
+    cpu_ms = tally.cpu_s / max(1, tally.frames) * 1000
     return (
-        f"{tally.now_s - (tally.started_s or 0):6.1f} s  novelty {step.score.max():.2f}  {tally.tokens_now:4d} tokens/s  "
-        f"{tally.kbps_now:6.2f} kbps  {tally.share:6.1%} of cells  {tally.cpu_s / max(1, tally.frames) * 1000:5.1f} ms CPU a frame"
+        f"{seconds:6.1f} s  novelty {step.score.max():.2f} {tally.tokens_now:4d} tokens/s  {tally.kbps_now:6.2f} kbps  "
+        f"{tally.share:6.1%} of cells  {cpu_ms:5.1f} ms CPU a frame"
     )
 
 
-async def send(source: Source, url: str, *, token: str | None, config: SendConfig, tell: Callable[[Tally, Step], None]) -> Tally:
+async def send(
+    source: Source, url: str, *, token: str | None, config: SendConfig, tell: Callable[[Tally, Step], None]
+) -> Tally:
     """Connect to a server and send it a source; tells of every frame, returns the stream's figures."""
     from transport.adapters.webrtc import connect
 

@@ -1,4 +1,4 @@
-"""What every end of a live stream shares: the codec's name for the handshake, and two sessions joined in virtual time."""
+"""What the ends of a live stream share: the codec's name for the handshake; two sessions joined in virtual time."""
 
 from __future__ import annotations
 

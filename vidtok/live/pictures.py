@@ -27,7 +27,9 @@ class FilmWriter:
         self._path, self._part = path, path.with_name(path.name + ".part")
         self._av = load_av()
         self._container: Any = self._av.open(str(self._part), "w", format="mp4")
-        self._stream: Any = self._container.add_stream("libx264", rate=max(1, round(fps)), options={"crf": "20", "preset": "veryfast"})
+        self._stream: Any = self._container.add_stream(
+            "libx264", rate=max(1, round(fps)), options={"crf": "20", "preset": "veryfast"}
+        )
         self._stream.pix_fmt = "yuv420p"
         self._sized = False
 

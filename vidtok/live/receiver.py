@@ -93,9 +93,11 @@ class Receiver:
             edits = decode_payload(base, event.payload, self._tables)
             canvas = patch(base, edits, event.version)
         except (PayloadError, ValueError) as error:
-            return self._reject(event, str(error), now)
+            self._reject(event, str(error), now)
+            return None
         if event.state_hash is not None and canvas.state_hash() != event.state_hash:
-            return self._reject(event, "state hash differs", now)
+            self._reject(event, "state hash differs", now)
+            return None
         self._canvases[event.version] = canvas
         while len(self._canvases) > MAX_CANVASES:
             self._canvases.popitem(last=False)

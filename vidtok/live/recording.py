@@ -1,9 +1,9 @@
 """`.vtk` files: encode a source into one, replay one into canvases, say what is inside.
 
-    source --Sender--> session ==joined, virtual time==> session --Receiver--> canvases
-                          |tap
-                          v
-                       FileWriter                FileReader --session--> Receiver --> canvases, pictures
+source --Sender--> session ==joined, virtual time==> session --Receiver--> canvases
+                      |tap
+                      v
+                   FileWriter                FileReader --session--> Receiver --> canvases, pictures
 """
 
 from __future__ import annotations
@@ -31,7 +31,16 @@ from vidtok.tokenizer.edge import EdgeEncoder, load_info
 class Loop:
     """A sender and a receiver in one process and in the source's own time: what `encode` and experiments run."""
 
-    def __init__(self, grid: Grid, config: SendConfig | None = None, *, fps: float, name: str, tap: Tap | None = None, encoder: EdgeEncoder | None = None) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        config: SendConfig | None = None,
+        *,
+        fps: float,
+        name: str,
+        tap: Tap | None = None,
+        encoder: EdgeEncoder | None = None,
+    ) -> None:
         tables, info = load_tables(), load_info()
         build = codec_hash(tables, info.digest)
         meta = dict(hello(grid, fps, name))
@@ -79,7 +88,13 @@ def encode(source: Source, path: Path, config: SendConfig | None = None) -> Iter
     tables, info = load_tables(), load_info()
     meta = dict(hello(grid, source.fps, source.name))
     with FileWriter(path, meta, codec_hash(tables, info.digest)) as writer:
-        loop = Loop(grid, config, fps=source.fps, name=source.name, tap=lambda now, lane, data: writer.write(round(now * 1000), lane, data))
+        loop = Loop(
+            grid,
+            config,
+            fps=source.fps,
+            name=source.name,
+            tap=lambda now, lane, data: writer.write(round(now * 1000), lane, data),
+        )
         last = 0.0
         for frame in source:
             yield loop.step(frame)
@@ -102,12 +117,13 @@ class Summary:
 
     def lines(self) -> list[str]:
         """The summary for people."""
-        seconds = max(self.duration_s, 1e-3)
+        meta, seconds = self.meta, max(self.duration_s, 1e-3)
+        kbps = self.bytes * 8 / seconds / 1000
         edits = ", ".join(f"{count} {name}" for name, count in sorted(self.edits.items())) or "none"
         return [
-            f"source    {self.meta.get('source')}, {self.meta.get('width')}x{self.meta.get('height')} at {self.meta.get('fps'):g} fps",
+            f"source    {meta.get('source')}, {meta.get('width')}x{meta.get('height')} at {meta.get('fps'):g} fps",
             f"duration  {self.duration_s:.1f} s, {self.versions} versions in {self.packets} packets",
-            f"rate      {self.bytes * 8 / seconds / 1000:.2f} kbps ({self.bytes} bytes), {self.tokens / seconds:.1f} tokens/s",
+            f"rate      {kbps:.2f} kbps ({self.bytes} bytes), {self.tokens / seconds:.1f} tokens/s",
             f"edits     {edits}, {self.pans} pan",
         ]
 
@@ -120,7 +136,10 @@ class Replay:
         self.reader = FileReader(path)
         expected = codec_hash(self._tables, load_info().digest)
         if self.reader.codec_hash != expected:
-            raise RecordingError(f"{path}: recorded with another build of the codec ({self.reader.codec_hash.hex()}, this one is {expected.hex()}): use the vidtok that made it")
+            raise RecordingError(
+                f"{path}: recorded with another build of the codec ({self.reader.codec_hash.hex()}, "
+                f"this one is {expected.hex()}): use the vidtok that made it"
+            )
         self.summary = Summary(self.reader.meta)
 
     def __iter__(self) -> Iterator[tuple[float, Update]]:
@@ -146,7 +165,9 @@ class Replay:
                     yield now, update
             list(session.datagrams_to_send(now))
             if session.bad_packets or receiver.rejected:
-                raise RecordingError(f"{self.reader.path}: a packet at {now:.2f} s does not decode; copy it again from its source")
+                raise RecordingError(
+                    f"{self.reader.path}: a packet at {now:.2f} s does not decode; copy it again from its source"
+                )
 
 
 def _count(summary: Summary, update: Update) -> None:

@@ -77,7 +77,15 @@ class Step:
 class Sender:
     """Everything between a frame and the session; the caller moves frames, events and time."""
 
-    def __init__(self, grid: Grid, session: Session, encoder: EdgeEncoder, info: TokenizerInfo, tables: Tables, config: SendConfig | None = None) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        session: Session,
+        encoder: EdgeEncoder,
+        info: TokenizerInfo,
+        tables: Tables,
+        config: SendConfig | None = None,
+    ) -> None:
         self.grid, self.session, self.config = grid, session, config or SendConfig()
         self.ledger = Ledger(self.config.caps)
         self.canvas = blank(grid)  # the newest that was handed to the session and not given up
@@ -197,7 +205,9 @@ class Sender:
             level_size=DIMS, reach=self.config.move_reach, tolerance=self.config.gate.floor,
         )  # fmt: skip
 
-    def _offer(self, view: View, before: Canvas, score: NDArray[np.float32], moves: NDArray[np.int8], time_s: float) -> Offer:
+    def _offer(
+        self, view: View, before: Canvas, score: NDArray[np.float32], moves: NDArray[np.int8], time_s: float
+    ) -> Offer:
         assert self._gate.quiet is not None
         shown = coverage(self.grid.rows, self.grid.cols, before.offset, CELL) >= self.config.gate.coverage
         quiet = np.where(shown & (score <= self.config.gate.news), self._gate.quiet.quiet_s(time_s), -1)
@@ -207,7 +217,7 @@ class Sender:
             set_bits=value_costs(before, view.codes, self._tables),
             quiet=np.where(full, -1, quiet).astype(np.float32),
             depth=before.depth,
-            moving=moves.any(-1),
+            moving=np.asarray(moves.any(-1)),
         )
 
     def _payloads(self, base: Canvas, edits: Patch) -> list[tuple[Patch, bytes]]:
@@ -231,8 +241,12 @@ class Sender:
                 break
             after = patch(canvas, part, self.session.next_version)
             version = self.session.send_delta(
-                base=canvas.version, payload=payload, capture_ms=round(time_s * 1000), state_hash=after.state_hash(), now=now
-            )  # fmt: skip
+                base=canvas.version,
+                payload=payload,
+                capture_ms=round(time_s * 1000),
+                state_hash=after.state_hash(),
+                now=now,
+            )
             self._canvases[version] = canvas = after
             sent += len(payload)
         self.canvas = canvas

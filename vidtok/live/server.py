@@ -1,8 +1,8 @@
 """The server: answers WebRTC offers, keeps each stream's canvas, reads it with the model. It never sees a pixel.
 
-    endpoint --Connection--> events --Receiver--> canvas --newest only, in a thread--> Reader --> report
-                                          ^                                                        |
-                                          +-- feedback: caps, seconds a reading takes <------------+
+endpoint --Connection--> events --Receiver--> canvas --newest only, in a thread--> Reader --> report
+                                      ^                                                        |
+                                      +-- feedback: caps, seconds a reading takes <------------+
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class Server:
         self._streams += 1
         name = f"stream {self._streams}"
         clock = asyncio.get_running_loop().time
-        session = Session(Role.RECEIVER, codec_hash=self._build, meta={}, now=clock(), wall_ms=round(time.time() * 1000))
+        session = Session(
+            Role.RECEIVER, codec_hash=self._build, meta={}, now=clock(), wall_ms=round(time.time() * 1000)
+        )
         receiver = Receiver(session, self._tables)
         fresh: asyncio.Queue[Update] = asyncio.Queue(1)
         async with Connection(session, endpoint) as connection:
@@ -68,7 +70,9 @@ class Server:
         """Wait until a stream has ended."""
         await self._ended.wait()
 
-    async def _follow(self, name: str, connection: Connection, receiver: Receiver, fresh: asyncio.Queue[Update]) -> None:
+    async def _follow(
+        self, name: str, connection: Connection, receiver: Receiver, fresh: asyncio.Queue[Update]
+    ) -> None:
         async for event in connection.events():
             update = receiver.on_event(event, connection.clock())
             if update is not None:
@@ -78,9 +82,17 @@ class Server:
                     fresh.get_nowait()
                 fresh.put_nowait(update)
             elif isinstance(event, Connected):
-                self._report({"event": "connected", "stream": name, **{k: receiver.meta.get(k) for k in ("source", "width", "height", "fps")}})
+                self._report(
+                    {
+                        "event": "connected",
+                        "stream": name,
+                        **{k: receiver.meta.get(k) for k in ("source", "width", "height", "fps")},
+                    }
+                )
                 if self._caps is not None:
-                    connection.session.send_feedback({"kbps": self._caps.kbps, "tokens_per_s": self._caps.tokens_per_s}, connection.clock())
+                    connection.session.send_feedback(
+                        {"kbps": self._caps.kbps, "tokens_per_s": self._caps.tokens_per_s}, connection.clock()
+                    )
                     connection.flush()
             elif isinstance(event, Closed):
                 self._report({"event": "closed", "stream": name, "code": event.code, "reason": event.reason})
@@ -98,11 +110,17 @@ class Server:
             update = await fresh.get()
             async with self._model:
                 sight, seconds = await asyncio.to_thread(self._timed, update.canvas)
-            self._report({
-                "event": "sight", "stream": name, "version": update.canvas.version, "capture_ms": update.capture_ms,
-                "labels": [[label, round(score, 3)] for label, score in sight.labels()], "read_ms": round(seconds * 1000, 2),
-                "pooled": pack_pooled(sight.pooled),
-            })  # fmt: skip
+            self._report(
+                {
+                    "event": "sight",
+                    "stream": name,
+                    "version": update.canvas.version,
+                    "capture_ms": update.capture_ms,
+                    "labels": [[label, round(score, 3)] for label, score in sight.labels()],
+                    "read_ms": round(seconds * 1000, 2),
+                    "pooled": pack_pooled(sight.pooled),
+                }
+            )
 
     def _timed(self, canvas: Canvas) -> tuple[Sight, float]:
         began = time.perf_counter()
@@ -119,7 +137,16 @@ def unpack_pooled(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), "<f2").astype(np.float32)
 
 
-async def serve(host: str, port: int, *, token: str | None, report: Report, caps: Caps | None, once: bool, max_sessions: int = 8) -> None:
+async def serve(
+    host: str,
+    port: int,
+    *,
+    token: str | None,
+    report: Report,
+    caps: Caps | None,
+    once: bool,
+    max_sessions: int = 8,
+) -> None:
     """Listen until cancelled, or until the first stream has ended when `once` is asked for."""
     server = Server(Reader(), report, caps)
     listener = WebRtcListener(host, port, token=token, on_endpoint=server.stream, max_sessions=max_sessions)

@@ -1,6 +1,6 @@
 """The model, version 0: the canvas enters the second half of the pretrained image network. No RGB on this path.
 
-    canvas --codes--> token head --features, the frame's window of them--> tower's back half --> pooled view, labels
+canvas --codes--> token head --features, the frame's window of them--> tower's back half --> pooled view, labels
 """
 
 from __future__ import annotations

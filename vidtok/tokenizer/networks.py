@@ -1,7 +1,8 @@
 """The tokenizer's three networks.
 
-    picture --Encoder (edge)--> latents (B, 20, h, w) --FSQ--> codes --+--TokenHead (server)--> features (B, 112, h, w) --> tower's back half
-                                                                        +--Viewer (people only)--> picture
+    picture --Encoder (edge)--> latents (B, 20, h, w) --FSQ--> codes
+    codes --TokenHead (server)--> features (B, 112, h, w) --> the tower's back half
+          --Viewer (people only)--> picture
 
 h = H / 16. A cell's latents are four levels of five numbers. A level that the canvas does not hold is zero, and four
 more channels say which levels are held, so every network downstream knows what it does not know.

@@ -1,0 +1,37 @@
+# `make demo` and `make test` set up everything they need in .venv on first use.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint format setup clean figures
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: setup ## film the built-in scene, send it over WebRTC to a server process, say what the model sees
+	$(BIN)/vidtok demo
+
+test: setup lint ## lint, types and all tests
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## put the code into its one format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+setup: $(VENV)/.ready ## the virtual environment with everything in it
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@echo "== setting up $(VENV) (once; about a minute, most of it PyTorch's download)"
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; name another one from 3.11 on: make PYTHON=python3"; exit 1; }
+	@s=$$(date +%s); $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --upgrade pip && echo "   virtual environment  $$(( $$(date +%s) - s )) s"
+	@s=$$(date +%s); $(BIN)/python -m pip install --quiet -c constraints.txt torch && echo "   torch                $$(( $$(date +%s) - s )) s"
+	@s=$$(date +%s); $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]' && echo "   everything else      $$(( $$(date +%s) - s )) s"
+	@touch $@
+
+clean: ## remove the virtual environment and what was generated
+	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
