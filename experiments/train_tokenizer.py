@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from experiments.pictures import load_clips, load_images
 from vidtok.model.tower import FEATURES, Tower, load_tower, to_input
-from vidtok.tokenizer.fsq import CHANNELS, LEVELS
+from vidtok.tokenizer.fsq import CHANNELS, DIMS, LEVELS
 from vidtok.tokenizer.networks import Encoder, TokenHead, Viewer, context, quantise_ste
 
 CELL = 16
@@ -44,6 +44,21 @@ class Trainee(nn.Module):
         self.viewer = Viewer()
         self.encoder.front.load_state_dict(tower.front.state_dict())
         self.encoder.front.requires_grad_(False)
+
+    @torch.no_grad()
+    def begin_pixels(self, patterns: Tensor, spread: Tensor) -> None:
+        """Give the last level to the strongest patterns (DIMS, 3, 16, 16) of bare pixels, and draw them with it."""
+        last = slice(CHANNELS - DIMS, CHANNELS)
+        self.encoder.linear.weight[last] = 0
+        assert self.encoder.linear.bias is not None
+        self.encoder.linear.bias[last] = 0
+        self.encoder.pixels.weight.zero_()
+        self.encoder.pixels.weight[last] = patterns * (SPREAD / spread)[:, None, None, None]
+        coarse = F.avg_pool2d(patterns, 4).reshape(DIMS, 3 * 16)  # what the viewer's linear path can draw
+        draw = self.viewer.linear[0]
+        assert isinstance(draw, nn.Conv2d)
+        draw.weight[:, last] = 0
+        draw.weight[:, last, 1, 1] = coarse.T * spread / (0.7 * SPREAD)
 
     @torch.no_grad()
     def begin(self, projection: Tensor, restoration: Tensor, mean: Tensor) -> None:
@@ -86,6 +101,19 @@ def best_linear(tower: Tower, pictures: list[NDArray[np.uint8]], batches: int = 
     root, inverse = (axes @ torch.diag(spread**power) @ axes.T for power in (0.5, -0.5))
     leading = torch.linalg.eigh(root @ gradients @ root)[1].flip(1)[:, :CHANNELS]
     return inverse @ leading, root @ leading, mean
+
+
+def strongest_patterns(pictures: list[NDArray[np.uint8]], batches: int = 12) -> tuple[Tensor, Tensor]:
+    """The DIMS leading principal patterns of 16x16 pixels (DIMS, 3, 16, 16), of unit norm, and their deviations."""
+    rng = np.random.default_rng(2)
+    square, count = torch.zeros(3 * CELL * CELL, 3 * CELL * CELL), 0
+    for _ in range(batches):
+        x = to_input(torch.from_numpy(crop_batch(pictures, 256, 8, rng)))
+        cells = F.pixel_unshuffle(x, CELL).permute(0, 2, 3, 1).reshape(-1, 3 * CELL * CELL)
+        square, count = square + cells.T @ cells, count + len(cells)
+    variance, axes = torch.linalg.eigh(square / count)
+    leading = axes.flip(1)[:, :DIMS].T.reshape(DIMS, 3, CELL, CELL)
+    return leading, variance.flip(0)[:DIMS].sqrt()
 
 
 def crop_batch(pictures: list[NDArray[np.uint8]], size: int, batch: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -179,9 +207,11 @@ def step_loss(
             maps = tower.front(clean)
             features = maps[2]
             target = tuple(t.float() for t in tower.back(features))
-            still = net.encoder.squeeze(*(maps if offset == (0, 0) else tower.front(shifted(clean, offset)))).float()
+            still = net.encoder.squeeze(
+                shifted(clean, offset), *(maps if offset == (0, 0) else tower.front(shifted(clean, offset)))
+            ).float()
             noisy_maps = tower.front(shifted(noisy, offset))
-        latents = net.encoder.squeeze(*noisy_maps).float()
+        latents = net.encoder.squeeze(shifted(noisy, offset), *noisy_maps).float()
         held = context(quantise_ste(latents), draw_depth(len(clean8), *latents.shape[-2:], rng))
         back = window(net.head(held), offset, cells, cells)
         top, left = offset
@@ -220,6 +250,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=Path, help="folder of photographs")
     parser.add_argument("--clips", type=Path, help="folder of videos")
     parser.add_argument("--out", type=Path, default=Path("runs/tokenizer"), help="checkpoints, curve and log go here")
+    parser.add_argument("--begin", type=Path, help="checkpoint of an earlier run to take weights from")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=256, help="pixels on a side of a training crop")
@@ -239,6 +270,12 @@ def train(args: argparse.Namespace, pools: list[list[NDArray[np.uint8]]]) -> Non
     net = Trainee(tower).to(memory_format=torch.channels_last)
     if not (args.out / "checkpoint.pt").exists():
         net.begin(*best_linear(tower, pools[0]))
+        if args.begin:
+            state = torch.load(args.begin, weights_only=True)["average"]
+            net.load_state_dict(
+                {k.removeprefix("module."): v for k, v in state.items() if k != "n_averaged"}, strict=False
+            )
+        net.begin_pixels(*strongest_patterns(pools[0]))
     learning = [p for p in net.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learning, args.rate, weight_decay=1e-4)
     average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))

@@ -24,8 +24,8 @@ SCALE = 1 / 8  # brings the tower's feature maps to about unit variance
 class Encoder(nn.Module):
     """The edge: the front half of the tower, its finer maps folded in, squeezed to latents in (-1, 1).
 
-    A linear map of the tower's features carries what the tower's back half depends on most; a small network beside it
-    adds what the finer maps know.
+    A linear map of the tower's features carries what the tower's back half depends on most, another of the bare pixels
+    what people's eyes miss first; a small network beside them adds what the finer maps know.
     """
 
     def __init__(self, width: int = 160) -> None:
@@ -34,6 +34,7 @@ class Encoder(nn.Module):
         self.fine = nn.Conv2d(24, 12, 1)
         self.middle = nn.Conv2d(40, 32, 1)
         self.linear = nn.Conv2d(FEATURES, CHANNELS, 1)
+        self.pixels = nn.Conv2d(3, CHANNELS, 16, 16, bias=False)
         self.detail = nn.Sequential(
             nn.Conv2d(12 * 16 + 32 * 4 + FEATURES, width, 1),
             nn.GELU(),
@@ -44,12 +45,12 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W), (pixels - 127) / 128 -> latents (B, 20, H/16, W/16)."""
-        return self.squeeze(*self.front(x))
+        return self.squeeze(x, *self.front(x))
 
-    def squeeze(self, fine: Tensor, middle: Tensor, features: Tensor) -> Tensor:
-        """The front half's three maps -> latents."""
+    def squeeze(self, x: Tensor, fine: Tensor, middle: Tensor, features: Tensor) -> Tensor:
+        """The picture and the front half's three maps of it -> latents."""
         folded = [F.pixel_unshuffle(self.fine(fine), 4), F.pixel_unshuffle(self.middle(middle), 2), features]
-        return torch.tanh(self.linear(features) + self.detail(torch.cat(folded, 1) * SCALE))
+        return torch.tanh(self.linear(features) + self.pixels(x) + self.detail(torch.cat(folded, 1) * SCALE))
 
 
 class Residual(nn.Module):
