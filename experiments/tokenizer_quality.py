@@ -1,0 +1,103 @@
+"""What a model and a person know from each number of levels, every cell sent: the tokenizer alone, no gate.
+
+    python -m experiments.tokenizer_quality --out DIR [--clips DIR] [--images DIR] [--quick]
+
+Also checks that torch and onnxruntime agree on the codes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from edge_gate.source import open_source
+from experiments.pictures import VIDEOS
+from vidtok.model.tower import load_tower, to_input
+from vidtok.tokenizer.edge import EdgeEncoder, codes_of
+from vidtok.tokenizer.fsq import LEVELS
+from vidtok.tokenizer.networks import context, quantise_ste
+from vidtok.tokenizer.store import load_encoder, load_head, load_viewer
+
+Row = dict[str, Any]
+
+
+class Judge:
+    """All the networks, loaded once."""
+
+    def __init__(self) -> None:
+        self.tower, self.head, self.viewer = load_tower(), load_head(), load_viewer()
+        self.torch_encoder, self.encoder = load_encoder(), EdgeEncoder(threads=2)
+
+    @torch.inference_mode()
+    def rows(self, clip: str, frames: NDArray[np.uint8]) -> Iterator[Row]:
+        """One row a number of levels, for frames (N, H, W, 3)."""
+        x = to_input(torch.from_numpy(frames))
+        true = self.tower(x)[1]
+        latents = np.stack([self.encoder(frame)[:-1, :-1] for frame in frames])
+        theirs = self.torch_encoder(x).permute(0, 2, 3, 1).numpy()
+        same = float((codes_of(latents) == codes_of(theirs)).mean())
+        z = quantise_ste(torch.from_numpy(latents).permute(0, 3, 1, 2))
+        for levels in range(1, LEVELS + 1):
+            held = context(z, torch.full((len(frames), *z.shape[2:]), levels))
+            pooled = self.tower.back(self.head(held))[1]
+            picture = self.viewer(held).clamp(-127 / 128, 1)
+            error = ((picture - x) * 128).square().mean((1, 2, 3))
+            scores = [self.tower.back.classify(p).argmax(1) for p in (pooled, true)]
+            yield {
+                "system": "vidtok-dense",
+                "setting": f"{levels} levels",
+                "clip": clip,
+                "feature_cosine_tokens": float(F.cosine_similarity(pooled, true).mean()),
+                "feature_cosine_viewer": float(F.cosine_similarity(self.tower(picture)[1], true).mean()),
+                "top1_agreement": float((scores[0] == scores[1]).float().mean()),
+                "psnr_db": float((10 * torch.log10(255**2 / error)).mean()),
+                "codes_equal_onnx": same,
+            }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="experiments.tokenizer_quality", description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=Path, help="folder of videos: first six seconds, two frames a second")
+    parser.add_argument("--images", type=Path, help="folder of pictures")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--size", default="256")
+    parser.add_argument("--quick", action="store_true", help="one frame in four")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    judge, rows = Judge(), []
+    clips = sorted(p for p in args.clips.rglob("*") if p.suffix.lower() in VIDEOS) if args.clips else []
+    jobs = [(p, 2.0, 6.0) for p in clips] + ([(args.images, 1.0, None)] if args.images else [])
+    for path, fps, seconds in tqdm(jobs):
+        frames = [f.pixels for f in open_source(path, size=args.size, fps=fps, duration_s=seconds)]
+        rows += judge.rows(path.name, np.stack(frames[:: 4 if args.quick else 1]))
+        (args.out / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+    summary = {
+        part: summarise([r for r in rows if (r["clip"] in {c.name for c in clips}) == (part == "clips")])
+        for part in ("clips", "images")
+    }
+    (args.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    print(json.dumps(summary, indent=1))
+
+
+def summarise(rows: list[Row]) -> Row:
+    """Means over clips, a number of levels each."""
+    out: Row = {}
+    for setting in sorted({r["setting"] for r in rows}):
+        mine = [r for r in rows if r["setting"] == setting]
+        columns = [c for c in mine[0] if isinstance(mine[0][c], float)]
+        out[setting] = {c: round(float(np.mean([r[c] for r in mine])), 4) for c in columns}
+    return out
+
+
+if __name__ == "__main__":
+    main()
