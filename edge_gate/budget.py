@@ -19,6 +19,7 @@ Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 WINDOW_S = 1.0
+TICK_S = 1e-3  # times closer than this are the same moment: decisions must not hang on a clock's last digits
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Ledger:
 
     def left(self, now: float) -> Allowance:
         """What may still be spent at `now` without any window of one second going over."""
-        while self._spent and self._spent[0][0] <= now - WINDOW_S:
+        while self._spent and self._spent[0][0] < now - WINDOW_S - TICK_S:
             self._spent.popleft()
         bits = self.caps.kbps * 1000 * WINDOW_S - sum(entry[1] for entry in self._spent)
         tokens = self.caps.tokens_per_s * WINDOW_S - sum(entry[2] for entry in self._spent)
@@ -93,7 +94,7 @@ def buy(offer: Offer, allowance: Allowance, *, news_levels: int, quiet_s: float)
     """
     bits, tokens = allowance.bits, allowance.tokens
     set_to, bits, tokens = _buy_news(offer, bits, tokens, news_levels)
-    still = (offer.quiet >= quiet_s) & (set_to == 0) & ~offer.moving & (offer.depth > 0)
+    still = (offer.quiet >= quiet_s - TICK_S) & (set_to == 0) & ~offer.moving & (offer.depth > 0)
     return set_to, _buy_refinement(offer, still, bits, tokens)
 
 

@@ -18,6 +18,7 @@ Floats = NDArray[np.float32]
 LONGEST = 256  # pixels on the longer side of the picture that is correlated
 KEY_REACH = 0.25  # share of the picture that a shift may cross before a new key is taken
 GAIN = 0.85  # a pan must leave at most this share of the difference that standing still would leave
+LEFT = 15.0  # brightness levels of difference that a pan may leave at most: more, and something else moved
 SLACK = 0.65  # pixels that the true position may leave the whole one before it is moved
 
 
@@ -54,7 +55,7 @@ def track_pan(state: PanState | None, picture: Floats) -> PanState:
     here = (state.key_position[0] - dx * factor, state.key_position[1] - dy * factor)
     stay = _difference(state, small, factor, state.position)
     target = _settle(state.position, here)
-    if target != state.position and _difference(state, small, factor, target) > GAIN * stay:
+    if target != state.position and _difference(state, small, factor, target) > min(GAIN * stay, LEFT):
         here, target = (float(state.position[0]), float(state.position[1])), state.position
     far = (
         max(abs(here[0] - state.key_position[0]), abs(here[1] - state.key_position[1]))

@@ -20,6 +20,7 @@ from edge_gate.motion import shrink
 
 Floats = NDArray[np.float32]
 
+TICK_S = 1e-3  # times closer than this are the same moment
 GLANCE_BLOCK = 8  # pixels on a side of a thumbnail's pixel
 UNKNOWN_NOVELTY = np.float32(1.0)
 
@@ -80,7 +81,7 @@ def glance(state: GlanceState, picture: Floats, now: float, config: GateConfig) 
     """
     small = shrink(picture, GLANCE_BLOCK)
     before = state.thumbnail
-    if before is None or before.shape != small.shape or now - state.looked_s >= config.look_every_s:
+    if before is None or before.shape != small.shape or now - state.looked_s >= config.look_every_s - TICK_S:
         return True, GlanceState(small, now)
     gain = np.median(small) / max(float(np.median(before)), 1.0)
     change = float(np.abs(small - before * np.float32(gain)).max())
