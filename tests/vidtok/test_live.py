@@ -1,0 +1,97 @@
+"""Two processes over real WebRTC: what `make demo` shows, and that live sending and encoding are the same bits."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_gate.scene import Scene
+from vidtok.live.pictures import FilmWriter
+from vidtok.live.recording import Replay
+
+VIDTOK = [sys.executable, "-m", "vidtok.cli"]
+
+
+def vidtok(*args: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*VIDTOK, *map(str, args)], capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@pytest.mark.slow
+def test_the_demo_shows_the_whole_path(tmp_path: Path) -> None:
+    out = vidtok("demo", "--seconds", "4", "--out", tmp_path / "demo")
+    assert out.returncode == 0, out.stderr
+    for word in ("kbps", "tokens", "cells sent", "glass to token", "agreement", "index.html", "demo.mp4"):
+        assert word in out.stdout
+    figures = json.loads((tmp_path / "demo" / "figures.json").read_text())
+    assert 0 < figures["kbps"] <= 35
+    assert 0 < figures["tokens_per_s"] <= 2 * 300
+    assert figures["tokens_per_s"] < figures["dense_tokens_per_s"]
+    assert 0 < figures["feature_cosine"] <= 1
+    assert 0 < figures["glass_to_token_p50_ms"] < 60_000
+    names = {p.name for p in (tmp_path / "demo").iterdir()}
+    assert names == {"demo.mp4", "demo.png", "demo.vtk", "figures.json", "index.html"}
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds at 640x480: something moves, something stands still."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    scene = Scene(size=(640, 480), fps=10, variant="tour", noise=False)
+    with FilmWriter(path, 10) as film:
+        for k in range(70, 100):
+            film.write(scene.frame(k).pixels)
+    return path
+
+
+@pytest.mark.slow
+def test_live_sending_and_encoding_give_the_same_canvases_bit_for_bit(clip: Path, tmp_path: Path) -> None:
+    options = ("--size", "640x480", "--fps", "3")
+    encoded = vidtok("encode", clip, tmp_path / "clip.vtk", *options)
+    assert encoded.returncode == 0, encoded.stderr
+    expected = [(u.canvas.version, u.canvas.state_hash()) for _, u in Replay(tmp_path / "clip.vtk")]
+    server = subprocess.Popen([*VIDTOK, "serve", "--port", "0", "--json", "--once"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        url = json.loads(server.stdout.readline())["url"]
+        sent = vidtok("send", clip, "--to", url, *options)
+        assert sent.returncode == 0, sent.stderr
+        assert "kbps" in sent.stdout
+        rows = [json.loads(line) for line in server.stdout]
+        assert server.wait(30) == 0
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close() if server.stdout else None
+    got = [(row["version"], row["state_hash"]) for row in rows if row["event"] == "update"]
+    assert len(expected) > 5
+    assert got == expected
+    assert any(row["event"] == "sight" and row["labels"] for row in rows)
+
+
+@pytest.mark.slow
+def test_a_recording_decodes_to_a_film(clip: Path, tmp_path: Path) -> None:
+    assert vidtok("encode", clip, tmp_path / "a.vtk", "--size", "256", "--seconds", "1").returncode == 0
+    out = vidtok("decode", tmp_path / "a.vtk", tmp_path / "a.mp4", "--hashes")
+    assert out.returncode == 0, out.stderr
+    assert "version 1 " in out.stdout
+    assert (tmp_path / "a.mp4").stat().st_size > 1000
+    data = (tmp_path / "a.vtk").read_bytes()
+    (tmp_path / "cut.vtk").write_bytes(data[: len(data) // 2])
+    bad = vidtok("decode", tmp_path / "cut.vtk", tmp_path / "cut.mp4")
+    assert bad.returncode != 0
+    assert bad.stderr.startswith("vidtok: ")
+    assert len(bad.stderr.splitlines()) == 1
+    assert not list(tmp_path.glob("cut.mp4*"))
+
+
+@pytest.mark.slow
+def test_sending_to_nobody_is_one_line(clip: Path) -> None:
+    out = vidtok("send", clip, "--to", "http://127.0.0.1:9", "--size", "256", "--seconds", "1")
+    assert out.returncode == 1
+    assert out.stderr.startswith("vidtok: ")
+    assert "127.0.0.1:9" in out.stderr
+    assert len(out.stderr.splitlines()) == 1

@@ -1,0 +1,115 @@
+"""The shipped tokenizer: torch and onnxruntime agree, sizes, noise, what the networks behind it give."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from edge_gate.scene import Scene
+from vidtok.canvas import Grid, blank
+from vidtok.codec import diff, patch
+from vidtok.errors import WeightsError
+from vidtok.model.reader import Reader, agreement, label_names
+from vidtok.model.tower import load_tower, to_input
+from vidtok.model.viewer import CanvasViewer
+from vidtok.tokenizer.edge import WEIGHTS, EdgeEncoder, codes_of, digest_of, load_info, pad_to_grid
+from vidtok.tokenizer.fsq import CHANNELS, LEVELS
+from vidtok.tokenizer.store import load_encoder
+
+
+@pytest.fixture(scope="module")
+def encoder() -> EdgeEncoder:
+    return EdgeEncoder()
+
+
+def filmed(size: tuple[int, int] = (256, 256), count: int = 6) -> list[np.ndarray]:
+    scene = Scene(size=size, fps=10, variant="tour")
+    return [scene.frame(k).pixels for k in np.linspace(0, 200, count).astype(int)]
+
+
+@pytest.mark.parametrize("size", [(256, 256), (640, 480), (240, 320)])
+def test_torch_and_onnxruntime_agree_on_the_codes(encoder: EdgeEncoder, size: tuple[int, int]) -> None:
+    network, equal = load_encoder(), []
+    for pixels in filmed(size):
+        with torch.inference_mode():
+            theirs = network(to_input(torch.from_numpy(pixels)[None]))[0].permute(1, 2, 0).numpy()
+        equal.append(codes_of(encoder(pixels)[:-1, :-1]) == codes_of(theirs))
+    assert np.mean(equal) >= 0.999
+
+
+def test_a_frame_inside_a_moved_grid_fills_the_spare_row_and_column(encoder: EdgeEncoder) -> None:
+    pixels = filmed(count=1)[0]
+    assert encoder(pixels).shape == encoder(pixels, (5, 9)).shape == (17, 17, CHANNELS)
+    assert not encoder(pixels)[-1].any()
+    assert encoder(pixels, (5, 9))[-1].any()
+    assert pad_to_grid(pixels, (5, 9)).shape == (272, 272, 3)
+
+
+def test_the_same_scene_through_a_grid_that_moved_with_it_keeps_most_codes(encoder: EdgeEncoder) -> None:
+    wide = Scene(size=(320, 320), fps=10, variant="tour", noise=False).frame(30).pixels
+    here, there = wide[:256, :256], wide[:256, 5:261]
+    still = encoder(here)[2:14, 2:14]
+    moved = encoder(there, (5, 0))[2:14, 2:14]
+    unmoved = encoder(there)[2:14, 2:14]
+    assert np.abs(moved - still).mean() < 0.5 * np.abs(unmoved - still).mean()
+
+
+def test_sensor_noise_moves_latents_far_less_than_another_scene_does(encoder: EdgeEncoder) -> None:
+    scene = Scene(size=(256, 256), fps=10, variant="still")
+    noise = np.square(encoder(scene.frame(0).pixels) - encoder(scene.frame(7).pixels)).mean()
+    other = np.square(encoder(scene.frame(0).pixels) - encoder(filmed(count=2)[1])).mean()
+    assert noise < other / 10
+
+
+def known(pixels: np.ndarray, encoder: EdgeEncoder, levels: int):
+    base = blank(Grid(pixels.shape[1], pixels.shape[0]))
+    return patch(base, diff(codes_of(encoder(pixels)), base, (base.visible() * levels).astype(np.uint8)), 1)
+
+
+def test_the_model_reads_the_canvas_better_with_more_levels_and_better_than_another_picture(
+    encoder: EdgeEncoder,
+) -> None:
+    reader = Reader()
+    frames = filmed(count=5)
+    true = [reader.judge(f) for f in frames]
+    by_level = [
+        np.mean([agreement(reader.read(known(f, encoder, n)), t) for f, t in zip(frames, true, strict=True)])
+        for n in (1, LEVELS)
+    ]
+    assert by_level[1] > by_level[0] > 0.4
+    assert by_level[0] > agreement(reader.read(known(frames[0], encoder, 0)), true[0])
+
+
+def test_the_viewer_shows_the_frame(encoder: EdgeEncoder) -> None:
+    pixels = filmed(count=1)[0]
+    shown = CanvasViewer().show(known(pixels, encoder, LEVELS))
+    assert shown.shape == pixels.shape
+    assert shown.dtype == np.uint8
+    mean_only = np.square(pixels - pixels.mean((0, 1))).mean()
+    assert np.square(shown.astype(float) - pixels).mean() < mean_only / 3
+
+
+def test_the_tower_is_the_published_one() -> None:
+    assert len(label_names()) == 1000
+    tower = load_tower()
+    assert not any(p.requires_grad for p in tower.parameters())
+    odd = torch.zeros(1, 3, 272, 240)
+    assert tower.front(odd)[2].shape[2:] == (17, 15)
+
+
+def test_the_shipped_files_belong_together() -> None:
+    info = json.loads((WEIGHTS / "tokenizer.json").read_text())
+    assert bytes.fromhex(info["digest"]) == load_info().digest == digest_of(WEIGHTS / "encoder.onnx")
+    assert load_info().sensitivity.shape == (LEVELS, CHANNELS // LEVELS)
+    assert sum(p.stat().st_size for p in WEIGHTS.glob("*.onnx")) < 8_000_000
+    assert (WEIGHTS / "MODEL_CARD.md").exists()
+
+
+def test_missing_weights_are_a_line_that_names_them(tmp_path) -> None:
+    with pytest.raises(WeightsError, match="reinstall"):
+        load_info(tmp_path)
+    with pytest.raises(WeightsError, match=r"encoder\.onnx"):
+        EdgeEncoder(tmp_path / "encoder.onnx")
