@@ -47,9 +47,7 @@ class SessionConfig:
         if not 64 <= self.max_packet <= MAX_PACKET:
             raise LocalProtocolError(f"max_packet must be 64 to {MAX_PACKET}, not {self.max_packet}")
         if not 1 <= self.max_in_flight < self.history <= 4096:
-            raise LocalProtocolError(
-                "max_in_flight must be at least 1 and below history, history at most 4096"
-            )
+            raise LocalProtocolError("max_in_flight must be at least 1 and below history, history at most 4096")
         if not 0 < self.min_rate <= self.start_rate <= self.max_rate:
             raise LocalProtocolError("rates must be 0 < min_rate <= start_rate <= max_rate")
         if not 0 < self.bucket_depth <= 0.2:

@@ -89,7 +89,7 @@ class FlightTable:
         dead = self.kill(*versions)
         while place in dead and place in self._flights:
             place = self._flights[place].base
-        if self.usable(place):
+        if place in self._flights:  # else it is acknowledged or older, and kill() chose the newest such
             self.tip = place
         return dead
 
@@ -156,9 +156,7 @@ class FlightTable:
 
     def resolve(self, upto: int) -> None:
         """The receiver answered a probe at `upto` without having applied anything new: the dead are gone."""
-        self.forget(
-            {each.version for each in self._flights.values() if not each.alive and each.version <= upto}
-        )
+        self.forget({each.version for each in self._flights.values() if not each.alive and each.version <= upto})
 
     def restart(self) -> None:
         """Begin again from blank; what was sent before no longer counts."""

@@ -65,9 +65,7 @@ class ReceiverSide:
         """Keep the window of arrivals; False when this one leaves or fills a gap."""
         ahead = version - self._newest
         if ahead > 0:
-            self._bitmap = (
-                (self._bitmap << ahead | 1 << (ahead - 1)) & ((1 << _WINDOW) - 1) if self._newest else 0
-            )
+            self._bitmap = (self._bitmap << ahead | 1 << (ahead - 1)) & ((1 << _WINDOW) - 1) if self._newest else 0
             self._newest, self._newest_at = version, now
         elif -_WINDOW <= ahead < 0:
             self._bitmap |= 1 << (-ahead - 1)

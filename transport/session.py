@@ -172,9 +172,7 @@ class Session:
         if isinstance(error, UnknownVersionError) and self._state is not State.OPEN:
             self._end(Input.FATAL, CloseCode.VERSION_MISMATCH, str(error), now, tell=True)
         elif self.bad_packets > self.config.max_bad_packets:
-            self._end(
-                Input.FATAL, CloseCode.PROTOCOL_ERROR, f"too many bad packets, last: {error}", now, tell=True
-            )
+            self._end(Input.FATAL, CloseCode.PROTOCOL_ERROR, f"too many bad packets, last: {error}", now, tell=True)
 
     def _on_packet(self, packet: Packet, now: float) -> None:
         what = _INPUTS[type(packet)]
@@ -409,9 +407,7 @@ class Session:
             if self._state is State.OPEN:
                 self._end(Input.FATAL, CloseCode.DEAD_PEER, "nothing heard from the peer", now, tell=True)
             else:
-                self._end(
-                    Input.FATAL, CloseCode.HANDSHAKE_TIMEOUT, "no answer to the greeting", now, tell=True
-                )
+                self._end(Input.FATAL, CloseCode.HANDSHAKE_TIMEOUT, "no answer to the greeting", now, tell=True)
         if self._state is State.OPEN and self.role is Role.SENDER:
             self._sender.handle_timeout(now)
             self._sender.expire(now)

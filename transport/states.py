@@ -71,9 +71,7 @@ def _stays(state: State, *inputs: Input) -> dict[Input, State]:
 TRANSITIONS: dict[tuple[Role, State], dict[Input, State]] = {
     (Role.SENDER, State.CONNECTING): {Input.WELCOME: State.OPEN, **_ENDINGS},
     (Role.SENDER, State.OPEN): {
-        **_stays(
-            State.OPEN, Input.WELCOME, Input.ACK, Input.FEEDBACK, Input.REFRESH_REQUEST, Input.SEND_DELTA
-        ),
+        **_stays(State.OPEN, Input.WELCOME, Input.ACK, Input.FEEDBACK, Input.REFRESH_REQUEST, Input.SEND_DELTA),
         **_ENDINGS,
     },
     (Role.SENDER, State.CLOSED): _stays(State.CLOSED, *_ENDINGS),

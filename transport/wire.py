@@ -244,9 +244,7 @@ def _pull_greeting(data: bytes) -> tuple[bytes, Role, bytes, dict[str, Any], int
     body = unpack_map(data, "greeting")
     session_id = _field(body, "session", bytes)
     if len(session_id) != SESSION_ID_BYTES:
-        raise RemoteProtocolError(
-            f"greeting: session must be {SESSION_ID_BYTES} bytes, not {len(session_id)}"
-        )
+        raise RemoteProtocolError(f"greeting: session must be {SESSION_ID_BYTES} bytes, not {len(session_id)}")
     try:
         role = Role(_field(body, "role", str))
     except ValueError:
@@ -296,9 +294,7 @@ def _pull_delta(data: bytes) -> Delta:
     if not flags & 2:
         distance, at = pull_varint(data, at)
         if not 1 <= distance <= MAX_DISTANCE:
-            raise RemoteProtocolError(
-                f"delta: base lies {distance} versions back, allowed is 1 to {MAX_DISTANCE}"
-            )
+            raise RemoteProtocolError(f"delta: base lies {distance} versions back, allowed is 1 to {MAX_DISTANCE}")
     capture_ms, at = _pull_int(data, at, 2)
     state_hash: int | None = None
     if flags & 1:
@@ -307,9 +303,7 @@ def _pull_delta(data: bytes) -> Delta:
 
 
 def _push_ack(packet: Ack) -> bytes:
-    flags = (
-        (packet.applied is not None) | (packet.newest is not None) << 1 | (packet.missing is not None) << 2
-    )
+    flags = (packet.applied is not None) | (packet.newest is not None) << 1 | (packet.missing is not None) << 2
     out = bytes([flags])
     if packet.applied is not None:
         out += struct.pack(">H", packet.applied & 0xFFFF)
@@ -400,9 +394,7 @@ def _pull_reason(data: bytes) -> str:
 
 def _pull_int(data: bytes, at: int, size: int) -> tuple[int, int]:
     if at + size > len(data):
-        raise RemoteProtocolError(
-            f"packet ends early: {size} bytes wanted at byte {at + 1} of {len(data) + 1}"
-        )
+        raise RemoteProtocolError(f"packet ends early: {size} bytes wanted at byte {at + 1} of {len(data) + 1}")
     return int.from_bytes(data[at : at + size], "big"), at + size
 
 

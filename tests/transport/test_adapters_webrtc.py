@@ -174,9 +174,7 @@ def test_without_a_token_only_local_names_are_served() -> None:
 
 def test_nobody_there_is_said_in_one_line() -> None:
     async def main() -> None:
-        with pytest.raises(
-            PeerError, match=r"http://127.0.0.1:9/offer cannot be reached .* is the server running\?"
-        ):
+        with pytest.raises(PeerError, match=r"http://127.0.0.1:9/offer cannot be reached .* is the server running\?"):
             await connect("http://127.0.0.1:9/offer")
 
     run(main())

@@ -97,7 +97,7 @@ def test_law_2_always_a_state_that_was_sent_and_equal_soon_after_healing(
 def test_law_5_nothing_leaves_past_its_deadline_and_buffers_are_bounded(
     there: dict[str, object], seed: int, deadline: float, lane: Lane, greedy: bool
 ) -> None:
-    config = SessionConfig(start_rate=40_000, max_rate=40_000)
+    config = SessionConfig(min_rate=8_000, start_rate=8_000, max_rate=8_000)
     world = World(Link(**there), Link(seed=seed), config=config, seed=seed)  # type: ignore[arg-type]
     world.sender.deadline, world.sender.lane, world.sender.greedy = deadline, lane, greedy
     longest = 0
@@ -115,6 +115,14 @@ def test_law_5_nothing_leaves_past_its_deadline_and_buffers_are_bounded(
     assert all(age <= deadline + 0.001 for age in captured.values())
 
 
+def test_law_5_is_put_to_the_test_by_who_ignores_the_allowance() -> None:
+    config = SessionConfig(min_rate=8_000, start_rate=8_000, max_rate=8_000)
+    world = World(Link(0), Link(0), config=config)
+    world.sender.greedy, world.sender.deadline = True, 0.05
+    world.run(4.0, frame=0.004, change=1.0)
+    assert world.sender.session.trace.dropped("past-deadline") > 20
+
+
 hostile = st.one_of(
     st.binary(max_size=40),
     st.builds(lambda kind, body: bytes([0x10 | kind]) + body, st.integers(1, 8), st.binary(max_size=16)),
@@ -128,9 +136,7 @@ def pair(config: SessionConfig | None = None) -> tuple[Session, Session]:
 
 
 def transfer(source: Session, target: Session, now: float) -> list[object]:
-    return [
-        event for _, data in source.datagrams_to_send(now) for event in target.receive_datagram(data, now)
-    ]
+    return [event for _, data in source.datagrams_to_send(now) for event in target.receive_datagram(data, now)]
 
 
 def roundtrip(sender: Session, receiver: Session, now: float) -> tuple[list[object], list[object]]:
@@ -242,6 +248,22 @@ def test_a_dropped_delta_is_no_base_and_takes_its_children_along() -> None:
     assert sender.queued_bytes == 0
 
 
+def test_a_dropped_delta_never_leads_below_the_newest_acknowledged_version() -> None:
+    sender, receiver = pair(SessionConfig(start_rate=32_000))
+    for now in (0.1, 0.2):
+        send(sender, now)
+        roundtrip(sender, receiver, now)
+        receiver.applied(sender.base(now), now)
+    old = sender.base(0.2) - 1
+    send(sender, 0.25, base=0, payload=bytes(1000))
+    sender.datagrams_to_send(0.25)
+    roundtrip(sender, receiver, 0.6)
+    assert sender.oldest_needed() == old + 1
+    late = send(sender, 0.6, base=old, deadline=0.61)
+    assert late not in (sender.base(0.7), old)
+    assert sender.base(0.7) == old + 1
+
+
 def test_a_rejected_delta_brings_everything_from_blank_once() -> None:
     sender, receiver = pair()
     version = send(sender, 0.1)
@@ -257,9 +279,7 @@ def test_a_rejected_delta_brings_everything_from_blank_once() -> None:
     assert [event.base for event in at_receiver if hasattr(event, "base")] == [0]
     receiver.applied(fresh, 1.1)
     assert receiver.next_timeout() is not None
-    assert not [
-        e for _, d in receiver.datagrams_to_send(5.0) if isinstance(e := pull_packet(d), RefreshRequest)
-    ]
+    assert not [e for _, d in receiver.datagrams_to_send(5.0) if isinstance(e := pull_packet(d), RefreshRequest)]
 
 
 def test_a_delta_on_one_that_was_handed_up_is_handed_up_too() -> None:

@@ -111,7 +111,5 @@ def test_closed_is_the_end() -> None:
     for role in Role:
         session = session_in(role, State.CLOSED)
         session.datagrams_to_send(0.0)
-        assert [event.code for event in session.handle_timeout(0.0) if hasattr(event, "code")] == [
-            CloseCode.NORMAL
-        ]
+        assert [event.code for event in session.handle_timeout(0.0) if hasattr(event, "code")] == [CloseCode.NORMAL]
         assert session.next_timeout() is None

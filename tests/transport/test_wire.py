@@ -35,9 +35,7 @@ from transport.wire import (
 )
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "transport.json"
-_KINDS = {
-    kind.__name__: kind for kind in (Hello, Welcome, Delta, Ack, Heartbeat, Feedback, RefreshRequest, Close)
-}
+_KINDS = {kind.__name__: kind for kind in (Hello, Welcome, Delta, Ack, Heartbeat, Feedback, RefreshRequest, Close)}
 _SID = bytes(range(16))
 
 GOLDEN: dict[str, Packet] = {
@@ -88,9 +86,7 @@ def test_the_delta_header_is_small() -> None:
 
 
 u16, u32 = st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF)
-plain = (
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=8) | st.binary(max_size=8)
-)
+plain = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=8) | st.binary(max_size=8)
 values = st.recursive(
     plain,
     lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=4), v, max_size=3),

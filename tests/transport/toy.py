@@ -43,9 +43,7 @@ def patch(old: bytes, payload: bytes) -> bytes:
     return bytes(new)
 
 
-def new_session(
-    role: Role, now: float = 0.0, config: SessionConfig | None = None, **other: object
-) -> Session:
+def new_session(role: Role, now: float = 0.0, config: SessionConfig | None = None, **other: object) -> Session:
     options: dict[str, object] = {
         "codec_hash": CODEC,
         "meta": {"who": role.value},
@@ -76,9 +74,7 @@ class ToySender:
     def frame(self, now: float) -> int | None:
         """Send what differs from the base, if the network takes it (or in spite of it)."""
         blocked = len(self.session.needed()) >= self.session.config.max_in_flight
-        if not self.session.allowance(now) and (
-            blocked or not self.greedy or self.session.state is not State.OPEN
-        ):
+        if not self.session.allowance(now) and (blocked or not self.greedy or self.session.state is not State.OPEN):
             return None
         self.dirty = False
         base = self.session.base(now)

@@ -29,9 +29,7 @@ class Connection:
     on the session (`send_delta`, `applied`, ...) call `flush()`.
     """
 
-    def __init__(
-        self, session: Session, endpoint: Endpoint, *, clock: Callable[[], float] | None = None
-    ) -> None:
+    def __init__(self, session: Session, endpoint: Endpoint, *, clock: Callable[[], float] | None = None) -> None:
         self.session = session
         self.endpoint = endpoint
         self.clock = clock or asyncio.get_running_loop().time

@@ -58,9 +58,7 @@ class FileWriter:
     def write(self, time_ms: int, lane: Lane, data: bytes) -> None:
         """Add one packet; times never fall."""
         if time_ms < self._time_ms or len(data) > MAX_PACKET:
-            raise LocalProtocolError(
-                f"{self.path}: record times never fall and packets are at most {MAX_PACKET} bytes"
-            )
+            raise LocalProtocolError(f"{self.path}: record times never fall and packets are at most {MAX_PACKET} bytes")
         body = push_varint(time_ms - self._time_ms) + bytes([lane]) + push_varint(len(data)) + data
         self._put(bytes([_MORE]) + body + struct.pack(">I", zlib.crc32(body)))
         self._time_ms = time_ms
@@ -86,9 +84,7 @@ class FileWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         if kind is None:
             self.close()
         else:
@@ -126,9 +122,7 @@ class FileReader:
         magic = file.read(len(MAGIC))
         if magic != MAGIC:
             cut = bool(magic) and MAGIC.startswith(magic)
-            raise self._error(
-                "truncated: copy it again" if cut else "not a vidtok recording (.vtk): check the path"
-            )
+            raise self._error("truncated: copy it again" if cut else "not a vidtok recording (.vtk): check the path")
         self._at, self._crc = len(magic), zlib.crc32(magic)
         head = self._take(file, 3)
         version, length = struct.unpack(">BH", head)
@@ -156,9 +150,7 @@ class FileReader:
     def _take(self, file: BinaryIO, size: int) -> bytes:
         data = file.read(size)
         if len(data) < size:
-            raise self._error(
-                "truncated: the recording was cut short; copy it again, or use what came before"
-            )
+            raise self._error("truncated: the recording was cut short; copy it again, or use what came before")
         self._at += size
         self._crc = zlib.crc32(data, self._crc)
         return data

@@ -36,17 +36,13 @@ async def connect(
             await endpoint.opened()
     except TimeoutError:
         await endpoint.close()
-        raise PeerError(
-            f"{url} did not connect within {timeout:g} s: is UDP let through between you?"
-        ) from None
+        raise PeerError(f"{url} did not connect within {timeout:g} s: is UDP let through between you?") from None
     except ConnectionClosed as error:
         await endpoint.close()
         raise PeerError(f"{url}: {error.reason}: is UDP let through between you?") from None
     except (aiohttp.ClientError, ValueError, OSError) as error:
         await endpoint.close()
-        raise PeerError(
-            f"{url} cannot be reached ({error or type(error).__name__}): is the server running?"
-        ) from None
+        raise PeerError(f"{url} cannot be reached ({error or type(error).__name__}): is the server running?") from None
     except BaseException:
         await endpoint.close()
         raise

@@ -44,9 +44,7 @@ class WebRtcListener:
         open_timeout: float = 15.0,
     ) -> None:
         if not token and not _is_loopback(host):
-            raise LocalProtocolError(
-                f"listening on {host} lets others in: set a token, or listen on 127.0.0.1"
-            )
+            raise LocalProtocolError(f"listening on {host} lets others in: set a token, or listen on 127.0.0.1")
         self._host, self.port, self._token = host, port, token
         self._on_endpoint, self._ice_servers = on_endpoint, tuple(ice_servers)
         self._max_sessions, self._open_timeout = max_sessions, open_timeout
@@ -71,9 +69,7 @@ class WebRtcListener:
             await web.TCPSite(self._runner, self._host, self.port).start()
         except OSError as error:
             await self._runner.cleanup()
-            raise PeerError(
-                f"cannot listen on {self._host}:{self.port} ({error.strerror}): try another port"
-            ) from None
+            raise PeerError(f"cannot listen on {self._host}:{self.port} ({error.strerror}): try another port") from None
         self.port = self._runner.addresses[0][1]
 
     async def close(self) -> None:
