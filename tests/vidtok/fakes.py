@@ -1,0 +1,208 @@
+"""What the tests of this package share: a stand-in encoder, drawn canvases and patches, a live world of two ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from edge_gate.novelty import GateConfig
+from edge_gate.source import Frame
+from transport import Link, Role, Session, State
+from vidtok.canvas import CELL, Canvas, Grid, blank
+from vidtok.codec import MOVE_REACH, diff
+from vidtok.edits import Edit, Kind, Move, Pan, Patch, Refine, Set, no_edits
+from vidtok.entropy import Tables
+from vidtok.live.link import codec_hash
+from vidtok.live.receiver import Receiver, Update
+from vidtok.live.sender import SendConfig, Sender, Step, hello
+from vidtok.tokenizer.edge import TokenizerInfo, pad_to_grid
+from vidtok.tokenizer.fsq import CODES, DIMS, LEVELS
+
+Pixels = NDArray[np.uint8]
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+VECTORS = Path(__file__).parent.parent / "vectors"
+
+# Half a bin of rounding is at most 0.0157 of mean square: below this floor, so a still picture is no news.
+GATE = GateConfig(floor=0.022, scale=0.05, news=0.2, calm=0.05)
+
+
+@cache
+def tables() -> Tables:
+    """The prior tables, stored: golden bytes must not hang on anybody's logarithm or training run."""
+    return Tables.from_bytes((GOLDEN / "tables.bin").read_bytes(), "tests/golden/tables.bin")
+
+
+def info() -> TokenizerInfo:
+    return TokenizerInfo(np.ones((LEVELS, DIMS), np.float32), b"fake enc")
+
+
+class FakeEncoder:
+    """Latents from the means of each cell's quadrants: deterministic, local, and deaf to a little noise."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, pixels: Pixels, position: tuple[int, int] = (0, 0)) -> NDArray[np.float32]:
+        self.calls += 1
+        height, width = pixels.shape[:2]
+        padded = pad_to_grid(pixels, (position[0] % CELL, position[1] % CELL)).astype(np.float32)
+        rows, cols = padded.shape[0] // CELL, padded.shape[1] // CELL
+        halves = padded.reshape(rows, 2, CELL // 2, cols, 2, CELL // 2, 3).mean((2, 5))  # (rows, 2, cols, 2, 3)
+        quarters = halves.mean(-1).transpose(0, 2, 1, 3).reshape(rows, cols, 4)
+        colour = (halves[..., 0] - halves[..., 2]).mean((1, 3))[..., None] / 2 + 127.5
+        base = np.concatenate([quarters, colour], -1) / 127.5 - 1  # (rows, cols, DIMS)
+        latents = np.concatenate([0.98 * base, 0.9 * base, 0.8 * base, np.sin(2 * base)], -1)
+        out = np.zeros((height // CELL + 1, width // CELL + 1, LEVELS * DIMS), np.float32)
+        out[:rows, :cols] = latents
+        return out
+
+
+def random_canvas(grid: Grid, rng: np.random.Generator, version: int = 7, span: int = 1000) -> Canvas:
+    """Any canvas: each cell with any number of levels, at any position."""
+    shape = (grid.rows, grid.cols)
+    depth = rng.integers(0, LEVELS + 1, shape).astype(np.uint8) * (rng.random(shape) < rng.random())
+    codes = rng.integers(0, CODES, (*shape, LEVELS)) * (np.arange(LEVELS) < depth[..., None])
+    position = (int(rng.integers(-span, span + 1)), int(rng.integers(-span, span + 1)))
+    changed = rng.integers(0, version + 1, shape).astype(np.uint32)
+    return Canvas(grid, version, position, codes.astype(np.uint16), depth.astype(np.uint8), changed)
+
+
+def random_patch(base: Canvas, pan: Pan, rng: np.random.Generator, share: float) -> tuple[Patch, NDArray[np.uint16]]:
+    """Any patch that `diff` can give on `base`, and the codes that were seen."""
+    before = base.panned(pan.dx, pan.dy)
+    shape = before.depth.shape
+    visible = before.visible()
+    set_to = rng.integers(1, LEVELS + 1, shape) * (rng.random(shape) < share) * visible
+    refine_to = rng.integers(0, LEVELS + 1, shape) * (rng.random(shape) < share) * visible
+    moves = rng.integers(-MOVE_REACH, MOVE_REACH + 1, (*shape, 2))
+    rows, cols = np.indices(shape)
+    from_row, from_col = rows + moves[..., 1], cols + moves[..., 0]
+    inside = (from_row >= 0) & (from_row < shape[0]) & (from_col >= 0) & (from_col < shape[1])
+    held = before.depth[np.clip(from_row, 0, shape[0] - 1), np.clip(from_col, 0, shape[1] - 1)] > 0
+    moves[~(inside & held & visible & (rng.random(shape) < share / 2))] = 0
+    codes = rng.integers(0, CODES, (*shape, LEVELS)).astype(np.uint16)
+    kinds = (set_to.astype(np.uint8), refine_to.astype(np.uint8), moves.astype(np.int8))
+    return diff(codes, base, kinds[0], refine_to=kinds[1], pan=pan, moves=kinds[2]), codes
+
+
+grids = st.one_of(
+    st.builds(lambda c, r: Grid(c * CELL, r * CELL), st.integers(1, 9), st.integers(1, 9)),
+    st.sampled_from([Grid(16, 16), Grid(640, 368), Grid(368, 640), Grid(16, 320), Grid(320, 16)]),
+)
+generators = st.integers(0, 2**32 - 1).map(np.random.default_rng)
+offsets = st.one_of(st.integers(-40, 40), st.integers(-800, 800), st.integers(-(10**9), 10**9))
+pans = st.one_of(st.just(Pan(0, 0)), st.builds(Pan, offsets, offsets))
+shares = st.sampled_from([0.0, 0.02, 0.2, 0.6, 1.0])
+
+
+def to_patch(base: Canvas, edits: Iterable[Edit]) -> Patch:
+    """Single edits as a patch of `base`: the other way round than `Patch.edits`."""
+    edits = list(edits)
+    pan = next((edit for edit in edits if isinstance(edit, Pan)), Pan(0, 0))
+    held = base.panned(pan.dx, pan.dy).depth
+    out = no_edits(base.grid.rows, base.grid.cols, pan)
+    for edit in edits:
+        match edit:
+            case Move(row, col, dx, dy):
+                out.kind[row, col], out.move[row, col] = Kind.MOVE, (dx, dy)
+            case Set(row, col, codes):
+                out.kind[row, col], out.depth[row, col] = Kind.SET, len(codes)
+                out.codes[row, col, : len(codes)] = codes
+            case Refine(row, col, codes):
+                first = int(held[row, col])
+                out.kind[row, col], out.depth[row, col] = Kind.REFINE, first + len(codes)
+                out.codes[row, col, first : first + len(codes)] = codes
+    return out
+
+
+def blocks(rng: np.random.Generator, grid: Grid, side: int = 16) -> Pixels:
+    """A picture of random flat blocks: as wild as pictures get."""
+    rows, cols = -(-grid.height // side), -(-grid.width // side)
+    small = rng.integers(0, 256, (rows, cols, 3), dtype=np.uint8)
+    return small.repeat(side, 0).repeat(side, 1)[: grid.height, : grid.width]
+
+
+def noisy(picture: Pixels, rng: np.random.Generator, sigma: float) -> Pixels:
+    """The picture as a sensor sees it."""
+    return np.clip(np.rint(picture + rng.normal(0, sigma, picture.shape)), 0, 255).astype(np.uint8)
+
+
+def frames(pictures: Iterable[Pixels], fps: float, first: int = 0) -> list[Frame]:
+    return [Frame(picture, (first + k) / fps, first + k) for k, picture in enumerate(pictures)]
+
+
+def calm(**changes: object) -> SendConfig:
+    """A config whose thresholds are the tests' own, so that calibrating the gate breaks nothing here."""
+    return replace(SendConfig(gate=GATE), **changes)  # type: ignore[arg-type]
+
+
+@dataclass
+class World:
+    """Both live ends over two impaired links in virtual time; everything that the sender made is written down."""
+
+    grid: Grid
+    there: Link
+    back: Link
+    config: SendConfig
+    now: float = 0.0
+    made: dict[int, Canvas] = field(default_factory=dict)
+    steps: list[tuple[float, Step]] = field(default_factory=list)
+    updates: list[Update] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        build = codec_hash(tables(), info().digest)
+        meta = dict(hello(self.grid, 10.0, "world"))
+        sender = Session(Role.SENDER, codec_hash=build, meta=meta, now=0.0, wall_ms=0, session_id=bytes(16))
+        receiver = Session(Role.RECEIVER, codec_hash=build, meta={}, now=0.0, wall_ms=0)
+        self.sender = Sender(self.grid, sender, FakeEncoder(), info(), tables(), self.config)
+        self.receiver = Receiver(receiver, tables())
+        self.made[0] = blank(self.grid)
+
+    def frame(self, picture: Pixels) -> None:
+        """The camera delivers a picture now."""
+        if self.sender.session.state is not State.OPEN:
+            return
+        first = self.sender.session.next_version
+        self.steps.append((self.now, self.sender.step(picture, self.now, self.now)))
+        for version in range(first, self.sender.session.next_version):
+            canvas = self.sender.canvas_at(version)
+            assert canvas is not None
+            assert canvas.version == version
+            self.made[version] = canvas
+
+    def run(self, until: float) -> None:
+        """Let time pass."""
+        while True:
+            self._exchange()
+            after = self._next()
+            if after >= until:
+                break
+            self.now = max(after, self.now + 1e-6)
+        self.now = until
+
+    def _next(self) -> float:
+        ends = (self.there.next_time(), self.back.next_time())
+        timers = (self.sender.session.next_timeout(), self.receiver.session.next_timeout())
+        return min((time for time in (*ends, *timers) if time is not None), default=float("inf"))
+
+    def _exchange(self) -> None:
+        now, left, right = self.now, self.sender.session, self.receiver.session
+        arrived = [event for data in self.there.pop(now) for event in right.receive_datagram(data, now)]
+        for event in arrived + right.handle_timeout(now):
+            update = self.receiver.on_event(event, now)
+            if update is not None:
+                self.updates.append(update)
+        answers = [event for data in self.back.pop(now) for event in left.receive_datagram(data, now)]
+        for event in answers + left.handle_timeout(now):
+            self.sender.on_event(event)
+        for _, data in left.datagrams_to_send(now):
+            self.there.push(data, now)
+        for _, data in right.datagrams_to_send(now):
+            self.back.push(data, now)
