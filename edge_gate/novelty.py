@@ -12,6 +12,7 @@ weighted by how much the model's features depend on it. Arrays in, arrays out; n
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from edge_gate.motion import shrink
 
 Floats = NDArray[np.float32]
+T = TypeVar("T", bound=np.generic)
 
 TICK_S = 1e-3  # times closer than this are the same moment
 GLANCE_BLOCK = 8  # pixels on a side of a thumbnail's pixel
@@ -29,10 +31,12 @@ UNKNOWN_NOVELTY = np.float32(1.0)
 class GateConfig:
     """The gate's settings; distances are weighted mean squares of latents that span -1 to 1."""
 
-    floor: float = 0.022  # what rounding to codes and a noisy sensor cost: no news at all
-    scale: float = 0.05  # how fast the score rises above the floor
-    news: float = 0.2  # score from which a cell is worth sending
-    calm: float = 0.05  # score under which a cell counts as quiet
+    floor: float = 0.03  # what rounding to codes and a noisy sensor cost: no news at all
+    scale: float = 0.1  # how fast the score rises above the floor
+    news: float = 0.3  # score from which a cell is worth sending
+    calm: float = 0.15  # score under which a cell counts as quiet
+    jump: float = 0.1  # from one look to the next, beyond which a cell is not averaged but taken as it is
+    blend: float = 0.35  # share of the newest look in the average of a cell that has not jumped
     glance: float = 2.5  # brightness levels that a thumbnail pixel must change by to wake the tokenizer
     look_every_s: float = 1.0  # the tokenizer looks this often whatever the glance says
     coverage: float = 0.3  # share of a cell that must be in the frame
@@ -44,12 +48,41 @@ def novelty(latents: Floats, held: Floats, depth: NDArray[np.uint8], weights: Fl
     latents (rows, cols, C) are seen now; held (rows, cols, C) the canvas's; depth (rows, cols) says how many levels of
     it are real; weights (levels, C / levels) say how much each latent counts. Cells never seen score one.
     """
+    distance = weighted_distance(latents, held, depth, weights)
+    score = 1 - np.exp(-np.maximum(distance - np.float32(config.floor), 0) / np.float32(config.scale))
+    return np.where(depth > 0, score, UNKNOWN_NOVELTY).astype(np.float32)
+
+
+def weighted_distance(latents: Floats, held: Floats, depth: NDArray[np.uint8], weights: Floats) -> Floats:
+    """(rows, cols): mean squared difference over the levels held, each latent by its weight; zero where none is."""
     levels, size = weights.shape
     known = np.arange(levels) < depth[..., None]  # (rows, cols, levels)
     shares = (weights * known[..., None]).reshape(*depth.shape, levels * size)
-    distance = (np.square(latents - held) * shares).sum(-1) / np.maximum(shares.sum(-1), np.float32(1e-6))
-    score = 1 - np.exp(-np.maximum(distance - np.float32(config.floor), 0) / np.float32(config.scale))
-    return np.where(depth > 0, score, UNKNOWN_NOVELTY).astype(np.float32)
+    return (np.square(latents - held) * shares).sum(-1) / np.maximum(shares.sum(-1), np.float32(1e-6))
+
+
+def steady(before: Floats | None, latents: Floats, weights: Floats, config: GateConfig) -> Floats:
+    """Latents averaged over looks where nothing happens, so that noise is not sent; taken anew where something does.
+
+    `before` (rows, cols, C) is what this returned last time, moved with the grid; NaN where a cell came into view.
+    """
+    if before is None:
+        return latents
+    full = np.full(latents.shape[:2], len(weights), np.uint8)
+    calm = weighted_distance(latents, before, full, weights) < config.jump  # NaN compares as not calm
+    mixed = before + np.float32(config.blend) * (latents - before)
+    return np.where(calm[..., None], mixed, latents).astype(np.float32)
+
+
+def shift_cells(array: NDArray[T], down: int, right: int, fill: float) -> NDArray[T]:
+    """The array after the grid moved by whole cells over the scene; cells that came into view hold `fill`."""
+    out = np.full_like(array, fill)
+    rows, cols = array.shape[:2]
+    if abs(down) < rows and abs(right) < cols:
+        to = (slice(max(0, -down), rows - max(0, down)), slice(max(0, -right), cols - max(0, right)))
+        source = (slice(max(0, down), rows + min(0, down)), slice(max(0, right), cols + min(0, right)))
+        out[to] = array[source]
+    return out
 
 
 def coverage(rows: int, cols: int, offset: tuple[int, int], cell: int) -> Floats:
@@ -111,18 +144,13 @@ class QuietState:
 
     def shifted(self, down: int, right: int, now: float) -> QuietState:
         """The state after the grid moved by whole cells; cells that came into view have just been restless."""
-        out = np.full_like(self.since, now)
-        rows, cols = self.since.shape
-        if abs(down) < rows and abs(right) < cols:
-            to = (slice(max(0, -down), rows - max(0, down)), slice(max(0, -right), cols - max(0, right)))
-            source = (slice(max(0, down), rows + min(0, down)), slice(max(0, right), cols + min(0, right)))
-            out[to] = self.since[source]
-        return QuietState(out)
+        return QuietState(shift_cells(self.since, down, right, now))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GateState:
     """All that the gate remembers of one camera."""
 
     glance: GlanceState = field(default_factory=GlanceState)
     quiet: QuietState | None = None
+    latents: Floats | None = None  # (rows, cols, C), steadied

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from edge_gate.budget import Allowance, Caps, Ledger, Offer, buy
 from edge_gate.motion import PanState, cell_moves, luma, track_pan
-from edge_gate.novelty import GateConfig, GateState, QuietState, coverage, glance, novelty
+from edge_gate.novelty import GateConfig, GateState, QuietState, coverage, glance, novelty, shift_cells, steady
 from transport.events import BaseLost, Event, FeedbackReceived, Refresh
 from transport.session import Session
 from vidtok.bitstream import encode_payload, value_costs
@@ -153,11 +153,13 @@ class Sender:
         if not (due or moved) and self._view is not None:
             return False
         quiet = self._gate.quiet or QuietState.start(self.grid.rows, self.grid.cols, time_s)
+        before = self._gate.latents
         if self._view is not None and moved:
             right, down = (new // CELL - old // CELL for new, old in zip(position, self._view.position, strict=True))
             quiet = quiet.shifted(down, right, time_s)
-        self._gate = GateState(glanced, quiet)
-        latents = self._encoder(pixels, position)
+            before = None if before is None else shift_cells(before, down, right, np.nan)
+        latents = steady(before, self._encoder(pixels, position), self._weights, self.config.gate)
+        self._gate = GateState(glanced, quiet, latents)
         self._view = View(position, latents, codes_of(latents))
         return True
 
