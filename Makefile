@@ -1,5 +1,5 @@
 # `make demo` and `make test` set up everything they need in .venv on first use.
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -27,10 +27,10 @@ setup: $(VENV)/.ready ## the virtual environment with everything in it
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@echo "== setting up $(VENV) (once; about a minute, most of it PyTorch's download)"
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; name another one from 3.11 on: make PYTHON=python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3"; exit 1; }
 	@s=$$(date +%s); $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --upgrade pip && echo "   virtual environment  $$(( $$(date +%s) - s )) s"
 	@s=$$(date +%s); $(BIN)/python -m pip install --quiet -c constraints.txt torch && echo "   torch                $$(( $$(date +%s) - s )) s"
-	@s=$$(date +%s); $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]' && echo "   everything else      $$(( $$(date +%s) - s )) s"
+	@s=$$(date +%s); PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]' && echo "   everything else      $$(( $$(date +%s) - s )) s"
 	@touch $@
 
 clean: ## remove the virtual environment and what was generated
