@@ -117,13 +117,14 @@ def cell_moves(
     """(rows, cols, 2): for each cell of news, the shift (dx, dy in cells) whose held content explains it best.
 
     latents and held are (rows, cols, C), `level_size` numbers a level; a source counts with the levels it holds. Zero
-    where nothing within `reach` cells comes closer than `tolerance` (mean squared difference).
+    where nothing within `reach` cells comes closer than `tolerance` (mean squared difference) and than the cell itself.
     """
-    best = np.full(depth.shape, tolerance, np.float32)
     moves = np.zeros((*depth.shape, 2), np.int8)
     if not news.any():
         return moves
     known = np.arange(latents.shape[-1]) // level_size < depth[..., None]
+    own = (np.square(latents - held) * known).sum(-1) / np.maximum(known.sum(-1), 1)
+    best = np.where(depth > 0, np.minimum(own, tolerance), tolerance).astype(np.float32)
     targets = np.argwhere(news)
     for dy in range(-reach, reach + 1):
         for dx in range(-reach, reach + 1):
