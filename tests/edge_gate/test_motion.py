@@ -209,6 +209,7 @@ def test_a_cell_that_explains_itself_is_no_news_and_stays() -> None:
     held = np.tile(rng.uniform(-1, 1, LEVELS * SIZE), (5, 5, 1)).astype(np.float32)  # all alike: any move would do
     depth = np.full((5, 5), 2, np.uint8)
     assert not moves_of(held, held, depth, np.zeros((5, 5), bool)).any()
+    assert not moves_of(held, held, depth, np.ones((5, 5), bool)).any()
 
 
 def test_nothing_moves_where_nothing_is_held_or_nothing_fits() -> None:

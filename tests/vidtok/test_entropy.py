@@ -264,9 +264,8 @@ def test_damaged_tables_are_an_error_or_still_tables(damage: list[tuple[int, int
     for place, value in damage:
         data[place] = value
     try:
-        read = Tables.from_bytes(bytes(data), "here.bin")
-    except WeightsError as error:
-        assert "here.bin" in str(error)
+        read = Tables.from_bytes(bytes(data))
+    except WeightsError:
         return
     assert all((f.sum(-1, dtype=np.int64) == TOTAL).all() and (f > 0).all() for f in read.frequencies.values())
 
@@ -274,8 +273,8 @@ def test_damaged_tables_are_an_error_or_still_tables(damage: list[tuple[int, int
 @settings(max_examples=20, deadline=2000)
 @given(generators)
 def test_random_bytes_of_the_right_length_are_an_error(rng: np.random.Generator) -> None:
-    with pytest.raises(WeightsError, match="damaged"):
-        Tables.from_bytes(rng.bytes(len(tables().to_bytes())))
+    with pytest.raises(WeightsError, match=r"here\.bin: .* damaged"):
+        Tables.from_bytes(rng.bytes(len(tables().to_bytes())), "here.bin")
 
 
 def test_shipped_tables_load() -> None:

@@ -1,0 +1,175 @@
+"""Golden payloads: exact bytes and their meaning, in a file that a twin in another language reads too.
+
+`tests/vectors/payload.json` is rewritten only with GENERATE_EXPECTED=1 in the environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.vidtok.fakes import VECTORS, random_canvas, random_patch, tables, to_patch
+from vidtok.bitstream import decode_payload, encode_payload
+from vidtok.canvas import MAX_POSITION, Canvas, Grid, blank
+from vidtok.codec import patch
+from vidtok.edits import Edit, Move, Pan, Refine, Set
+from vidtok.errors import PayloadError
+
+PATH = VECTORS / "payload.json"
+WORDS: dict[str, type] = {"pan": Pan, "move": Move, "set": Set, "refine": Refine}
+ABOUT = (
+    "Payloads of vidtok/bitstream.py. `tables` lie beside this folder. A canvas is position [x, y], depth "
+    "(rows of cells) and codes (rows of cells of levels). Edits: [pan, dx, dy], [move, row, col, dx, dy], "
+    "[set, row, col, codes], [refine, row, col, codes]. Each of `bad` must be refused on its base."
+)
+
+
+def written(edit: Edit) -> list[Any]:
+    match edit:
+        case Pan(dx, dy):
+            return ["pan", dx, dy]
+        case Move(row, col, dx, dy):
+            return ["move", row, col, dx, dy]
+        case Set(row, col, codes) | Refine(row, col, codes):
+            return [type(edit).__name__.lower(), row, col, list(codes)]
+
+
+def read(words: list[Any]) -> Edit:
+    kind, *numbers = words
+    return WORDS[kind](*(tuple(n) if isinstance(n, list) else n for n in numbers))
+
+
+def canvas_words(canvas: Canvas) -> dict[str, Any]:
+    return {
+        "position": list(canvas.position),
+        "depth": canvas.depth.tolist(),
+        "codes": canvas.codes.tolist(),
+        "state_hash": f"{canvas.state_hash():08x}",
+    }
+
+
+def canvas_of(case: dict[str, Any]) -> Canvas:
+    grid, base = Grid(case["width"], case["height"]), case["base"]
+    depth, codes = np.array(base["depth"], np.uint8), np.array(base["codes"], np.uint16)
+    return Canvas(grid, 1, tuple(base["position"]), codes, depth, np.zeros(depth.shape, np.uint32))
+
+
+def full(grid: Grid) -> Canvas:
+    """Every cell held, on one or two levels."""
+    places = [(row, col) for row in range(grid.rows) for col in range(grid.cols)]
+    told = [Set(r, c, tuple(97 * (r + 2 * c) + n for n in range(1 + (r + c) % 2))) for r, c in places]
+    return patch(blank(grid), to_patch(blank(grid), told), 1)
+
+
+def cases() -> dict[str, tuple[Canvas, list[Edit]]]:
+    """What the vectors show: every kind of edit, every context, the smallest frame, both ways up."""
+    rng = np.random.default_rng(2024)
+    wide, tall, one = Grid(64, 48), Grid(32, 80), Grid(16, 16)
+    held = random_canvas(wide, np.random.default_rng(11), span=40)
+    out: dict[str, tuple[Canvas, list[Edit]]] = {
+        "nothing": (blank(wide), []),
+        "one cell": (blank(one), [Set(0, 0, (0,))]),
+        "one cell, all levels": (blank(one), [Set(0, 0, (32767, 1, 4681, 28086))]),
+        "one cell out of four": (blank(one), [Pan(3, 5), Set(1, 1, (77, 78))]),
+        "neighbours": (blank(wide), [Set(r, c, (r * 999 + c,)) for r in range(3) for c in range(4)]),
+        "moves": (full(wide), [Move(0, 1, 2, 1), Move(0, 2, 2, 1), Set(1, 1, (5,)), Move(2, 3, -3, -2)]),
+        "a panned move": (full(tall), [Pan(16, -5), Move(2, 0, 1, 3), Refine(2, 1, (8191,))]),
+        "small pan": (held, [Pan(-7, 2)]),
+        "large pan": (held, [Pan(1000, -25)]),
+        "escaped pans": (held, [Pan(24, -24)]),
+        "largest pan": (blank(one).panned(-MAX_POSITION, 0), [Pan(2 * MAX_POSITION, -MAX_POSITION)]),
+    }
+    for number, (name, grid) in enumerate((("wide", wide), ("tall", tall), ("wide", wide), ("tall", tall))):
+        base = random_canvas(grid, rng, span=200)
+        pan = Pan(0, 0) if number < 2 else Pan(int(rng.integers(-20, 20)), int(rng.integers(-20, 20)))
+        edits, _ = random_patch(base, pan, rng, 0.5)
+        out[f"{name}, all kinds {number}"] = (base, list(edits.edits(base.panned(pan.dx, pan.dy).depth)))
+    return out
+
+
+def vectors() -> dict[str, Any]:
+    rows = []
+    for name, (base, edits) in cases().items():
+        made = to_patch(base, edits)
+        after = patch(base, made, 2)
+        rows.append(
+            {
+                "name": name,
+                "width": base.grid.width,
+                "height": base.grid.height,
+                "base": canvas_words(base),
+                "edits": [written(edit) for edit in edits],
+                "tokens": made.tokens,
+                "payload": encode_payload(base, made, tables()).hex(),
+                "after": canvas_words(after),
+            }
+        )
+    bad = [
+        {"base": row["name"], "payload": row["payload"] + "0102030405", "why": "bytes left over"} for row in rows[4:8]
+    ]
+    bad += [{"base": "one cell", "payload": "ff" * 9, "why": "a pan out of the scene, or a symbol outside its table"}]
+    head = {"about": ABOUT, "tables": "golden/tables.bin", "tables_digest": tables().digest.hex()}
+    return {**head, "payloads": rows, "bad": bad}
+
+
+def dumped(value: dict[str, Any]) -> str:
+    """One line a payload: a diff of the file shows which one changed."""
+    lines = []
+    for key, content in value.items():
+        if isinstance(content, list):
+            inside = ",\n    ".join(json.dumps(row) for row in content)
+            lines.append(f"  {json.dumps(key)}: [\n    {inside}\n  ]")
+        else:
+            lines.append(f"  {json.dumps(key)}: {json.dumps(content)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+if os.environ.get("GENERATE_EXPECTED") == "1":
+    PATH.write_text(dumped(vectors()))
+
+STORED = json.loads(PATH.read_text())
+
+
+def test_the_vectors_are_of_the_stored_tables() -> None:
+    assert (VECTORS.parent / STORED["tables"]).read_bytes() == tables().to_bytes()
+    assert STORED["tables_digest"] == tables().digest.hex()
+
+
+def test_the_vectors_show_every_kind_of_edit() -> None:
+    told = [edit[0] for row in STORED["payloads"] for edit in row["edits"]]
+    assert set(told) == set(WORDS)
+    assert {row["name"] for row in STORED["payloads"]} == set(cases())
+
+
+@pytest.mark.parametrize("row", STORED["payloads"], ids=lambda row: row["name"])
+def test_golden_payloads_encode(row: dict[str, Any]) -> None:
+    base = canvas_of(row)
+    made = to_patch(base, map(read, row["edits"]))
+    assert f"{base.state_hash():08x}" == row["base"]["state_hash"]
+    assert made.tokens == row["tokens"]
+    assert encode_payload(base, made, tables()).hex() == row["payload"]
+
+
+@pytest.mark.parametrize("row", STORED["payloads"], ids=lambda row: row["name"])
+def test_golden_payloads_decode(row: dict[str, Any]) -> None:
+    base = canvas_of(row)
+    told = decode_payload(base, bytes.fromhex(row["payload"]), tables())
+    held = base.panned(told.pan.dx, told.pan.dy).depth
+    assert [written(edit) for edit in told.edits(held)] == row["edits"]
+    assert canvas_words(patch(base, told, 2)) == row["after"]
+
+
+@pytest.mark.parametrize("row", STORED["bad"], ids=lambda row: row["why"])
+def test_bad_payloads_are_refused(row: dict[str, Any]) -> None:
+    base = canvas_of(next(each for each in STORED["payloads"] if each["name"] == row["base"]))
+    with pytest.raises(PayloadError):
+        decode_payload(base, bytes.fromhex(row["payload"]), tables())
+
+
+def test_the_file_is_as_it_would_be_written_today() -> None:
+    stored = {row["name"]: row["payload"] for row in STORED["payloads"]}
+    assert {row["name"]: row["payload"] for row in vectors()["payloads"]} == stored

@@ -1,0 +1,296 @@
+"""Law 1: the patch, through bytes, gives the sender's canvas bit for bit. Law 6: any bytes give a patch or an error."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.vidtok.fakes import generators, grids, pans, random_canvas, random_patch, shares, tables, to_patch
+from vidtok.bitstream import decode_payload, encode_payload, patch_symbols, value_costs
+from vidtok.canvas import MAX_POSITION, Canvas, Grid, blank
+from vidtok.codec import diff, patch, split
+from vidtok.edits import Kind, Move, Pan, Refine, Set, no_edits
+from vidtok.entropy import SHAPES
+from vidtok.errors import PayloadError
+from vidtok.tokenizer.fsq import CODES, LEVELS
+
+some = settings(max_examples=80, deadline=None)
+
+
+# Law 1
+
+
+@some
+@given(grids, generators, pans, shares)
+def test_law_1_the_receiver_has_the_senders_canvas(
+    grid: Grid, rng: np.random.Generator, pan: Pan, share: float
+) -> None:
+    base = random_canvas(grid, rng)
+    edits, _ = random_patch(base, pan, rng, share)
+    payload = encode_payload(base, edits, tables())
+    again = decode_payload(base, payload, tables())
+    assert again == edits
+    ours, theirs = patch(base, edits, 8), patch(base, again, 8)
+    assert ours == theirs
+    assert ours.state_hash() == theirs.state_hash()
+
+
+@some
+@given(grids, generators, pans, shares, st.integers(1, 9))
+def test_law_1_holds_in_parts_too(grid: Grid, rng: np.random.Generator, pan: Pan, share: float, parts: int) -> None:
+    base = random_canvas(grid, rng)
+    edits, _ = random_patch(base, pan, rng, share)
+    whole, canvas, tokens = patch(base, edits, 8), base, 0
+    for part in split(edits, parts):
+        payload = encode_payload(canvas, part, tables())
+        canvas = patch(canvas, decode_payload(canvas, payload, tables()), 8)
+        tokens += part.tokens
+    assert canvas == whole
+    assert tokens == edits.tokens
+
+
+@some
+@given(grids, generators, pans, shares)
+def test_a_payload_depends_on_base_and_edits_and_nothing_else(
+    grid: Grid, rng: np.random.Generator, pan: Pan, share: float
+) -> None:
+    base = random_canvas(grid, rng)
+    edits, _ = random_patch(base, pan, rng, share)
+    payload = encode_payload(base, edits, tables())
+    other = random_canvas(grid, rng)
+    encode_payload(other, random_patch(other, Pan(0, 0), rng, 0.5)[0], tables())
+    aged = replace(base, version=base.version + 5, changed=base.changed + np.uint32(9))
+    assert encode_payload(base, edits, tables()) == payload
+    assert encode_payload(aged, edits, tables()) == payload
+    assert decode_payload(aged, payload, tables()) == edits
+
+
+@some
+@given(grids, generators, pans, shares)
+def test_single_edits_say_the_whole_patch(grid: Grid, rng: np.random.Generator, pan: Pan, share: float) -> None:
+    base = random_canvas(grid, rng)
+    edits, _ = random_patch(base, pan, rng, share)
+    single = list(edits.edits(base.panned(pan.dx, pan.dy).depth))
+    assert len(single) == edits.tokens
+    assert to_patch(base, single) == edits
+
+
+@some
+@given(grids, generators, pans, shares)
+def test_patch_does_what_each_edit_says(grid: Grid, rng: np.random.Generator, pan: Pan, share: float) -> None:
+    base = random_canvas(grid, rng)
+    edits, seen = random_patch(base, pan, rng, share)
+    before, after = base.panned(pan.dx, pan.dy), patch(base, edits, 8)
+    assert (after.version, after.position) == (8, before.position)
+    edited = {(edit.row, edit.col) for edit in edits.edits(before.depth) if not isinstance(edit, Pan)}
+    for edit in edits.edits(before.depth):
+        match edit:
+            case Set(row, col, codes):
+                assert after.depth[row, col] == len(codes)
+                assert after.codes[row, col, : len(codes)].tolist() == list(codes)
+                assert np.array_equal(seen[row, col, : len(codes)], codes)
+            case Refine(row, col, codes):
+                held = before.depth[row, col]
+                assert after.depth[row, col] == held + len(codes)
+                assert np.array_equal(after.codes[row, col, :held], before.codes[row, col, :held])
+                assert np.array_equal(after.codes[row, col, held : held + len(codes)], codes)
+            case Move(row, col, dx, dy):
+                assert after.depth[row, col] == before.depth[row + dy, col + dx]
+                assert np.array_equal(after.codes[row, col], before.codes[row + dy, col + dx])
+            case _:
+                pass
+    kept = np.ones(before.depth.shape, bool)
+    for row, col in edited:
+        kept[row, col] = False
+    assert np.array_equal(after.codes[kept], before.codes[kept])
+    assert np.array_equal(after.depth[kept], before.depth[kept])
+    assert np.array_equal(after.changed[kept], before.changed[kept])
+    assert (after.changed[~kept] == 8).all()
+
+
+@some
+@given(grids, generators, pans, shares)
+def test_levels_that_are_not_held_are_zero(grid: Grid, rng: np.random.Generator, pan: Pan, share: float) -> None:
+    canvas = random_canvas(grid, rng)
+    for version in (8, 9):
+        canvas = patch(canvas, random_patch(canvas, pan if version == 8 else Pan(0, 0), rng, share)[0], version)
+        assert not canvas.codes[np.arange(LEVELS) >= canvas.depth[..., None]].any()
+        assert canvas.depth.max() <= LEVELS
+
+
+@settings(max_examples=20, deadline=None)
+@given(generators, st.lists(pans, max_size=6))
+def test_a_chain_of_patches_from_blank_stays_in_step(rng: np.random.Generator, chain: list[Pan]) -> None:
+    ours = theirs = blank(Grid(80, 48))
+    for version, pan in enumerate(chain, 1):
+        here = Pan(pan.dx % 300 - 150, pan.dy % 300 - 150)
+        edits, _ = random_patch(ours, here, rng, 0.4)
+        payload = encode_payload(ours, edits, tables())
+        ours = patch(ours, edits, version)
+        theirs = patch(theirs, decode_payload(theirs, payload, tables()), version)
+        assert ours == theirs
+
+
+@pytest.mark.parametrize("x", [MAX_POSITION, -MAX_POSITION])
+@pytest.mark.parametrize("y", [MAX_POSITION, -MAX_POSITION])
+def test_a_pan_may_cross_the_whole_scene(x: int, y: int) -> None:
+    corner = blank(Grid(32, 32)).panned(x, y)
+    edits = no_edits(3, 3, Pan(-2 * x, -2 * y))
+    payload = encode_payload(corner, edits, tables())
+    assert decode_payload(corner, payload, tables()).pan == Pan(-2 * x, -2 * y)
+
+
+@pytest.mark.parametrize("grid", [Grid(16, 16), Grid(640, 368), Grid(368, 640)])
+def test_no_edits_cost_a_few_bytes(grid: Grid) -> None:
+    rng = np.random.default_rng(0)
+    canvas = replace(random_canvas(grid, rng), depth=np.ones((grid.rows, grid.cols), np.uint8))
+    assert len(encode_payload(canvas, no_edits(grid.rows, grid.cols), tables())) <= 4
+
+
+def test_an_edit_out_of_sight_is_refused() -> None:
+    base = blank(Grid(32, 32))
+    edits = to_patch(base, [Set(2, 0, (5,))])
+    with pytest.raises(ValueError, match="does not show"):
+        encode_payload(base, edits, tables())
+
+
+# Law 1: what diff takes
+
+
+def test_moves_win_over_sets_and_sets_over_refinements() -> None:
+    base = patch(blank(Grid(48, 16)), to_patch(blank(Grid(48, 16)), [Set(0, c, (7,)) for c in range(3)]), 1)
+    codes = np.full((2, 4, LEVELS), 9, np.uint16)
+    set_to, refine_to = np.zeros((2, 2, 4), np.uint8)
+    set_to[0, :2], refine_to[0, :3] = 2, 3
+    moves = np.zeros((2, 4, 2), np.int8)
+    moves[0, 0] = 1, 0
+    edits = diff(codes, base, set_to, refine_to=refine_to, moves=moves)
+    assert edits.kind[0].tolist() == [Kind.MOVE, Kind.SET, Kind.REFINE, Kind.KEEP]
+    assert list(edits.edits(base.depth)) == [Move(0, 0, 1, 0), Set(0, 1, (9, 9)), Refine(0, 2, (9, 9))]
+    assert edits.tokens == 3
+
+
+@given(generators)
+def test_a_refinement_to_what_is_held_is_no_edit(rng: np.random.Generator) -> None:
+    base = random_canvas(Grid(64, 48), rng)
+    shape = base.depth.shape
+    edits = diff(base.codes, base, np.zeros(shape, np.uint8), refine_to=base.depth)
+    assert edits == no_edits(*shape)
+    assert patch(base, edits, base.version) == base
+
+
+def test_the_arguments_stay_as_they_were() -> None:
+    rng = np.random.default_rng(0)
+    base = random_canvas(Grid(64, 48), rng)
+    kept = Canvas(base.grid, base.version, base.position, base.codes.copy(), base.depth.copy(), base.changed.copy())
+    edits, codes = random_patch(base, Pan(20, -7), rng, 0.6)
+    seen = codes.copy()
+    patch(base, decode_payload(base, encode_payload(base, edits, tables()), tables()), 9)
+    list(split(edits, 3))
+    assert base == kept
+    assert np.array_equal(codes, seen)
+
+
+def test_patches_that_do_not_fit_are_refused() -> None:
+    grid = Grid(32, 32)
+    base = patch(blank(grid), to_patch(blank(grid), [Set(0, 0, (7, 7))]), 1)
+    misfits = {
+        "names levels": to_patch(base, [Set(0, 0, ())]),
+        "never set": to_patch(base, [Refine(0, 1, (5,))]),
+        "holds nothing": to_patch(base, [Move(0, 0, 1, 0)]),
+    }
+    outside = to_patch(base, [Move(0, 0, -1, 0)])
+    for message, edits in [*misfits.items(), ("holds nothing", outside)]:
+        with pytest.raises(ValueError, match=message):
+            patch(base, edits, 2)
+    shallower = to_patch(base, [Refine(0, 0, (5,))])
+    shallower.depth[0, 0] = 2
+    with pytest.raises(ValueError, match="names levels"):
+        patch(base, shallower, 2)
+
+
+# Planning
+
+
+@settings(max_examples=30, deadline=None)
+@given(generators)
+def test_planned_bits_are_about_what_the_payload_takes(rng: np.random.Generator) -> None:
+    base = random_canvas(Grid(160, 128), rng)
+    shape = base.depth.shape
+    codes = rng.integers(0, CODES, (*shape, LEVELS)).astype(np.uint16)
+    visible = base.visible()
+    set_to = (visible * 2).astype(np.uint8)
+    planned = value_costs(base, codes, tables())
+    assert planned.shape == (*shape, LEVELS)
+    assert (planned > 0).all()
+    edits = diff(codes, base, set_to)
+    symbols = patch_symbols(base, edits, tables())
+    costs = {name: tables().costs[name].reshape(-1, SHAPES[name][-1]) for name in SHAPES}
+    told = sum(float(costs[name][context, symbol]) for name, context, symbol in symbols if name == "value")
+    assert told == pytest.approx(float(planned[..., :2][visible].sum()), rel=0.05)
+    everything = sum(float(costs[name][context, symbol]) for name, context, symbol in symbols)
+    assert len(encode_payload(base, edits, tables())) * 8 <= everything * 1.005 + 48
+
+
+# Law 6
+
+
+@settings(max_examples=150, deadline=3000)
+@given(grids, generators, st.one_of(st.binary(max_size=40), st.binary(max_size=1100)))
+def test_law_6_any_bytes_give_a_patch_or_an_error(grid: Grid, rng: np.random.Generator, payload: bytes) -> None:
+    check_any(random_canvas(grid, rng), payload)
+
+
+@settings(max_examples=100, deadline=3000)
+@given(grids, generators, shares, st.data())
+def test_law_6_damaged_payloads_give_a_patch_or_an_error(
+    grid: Grid, rng: np.random.Generator, share: float, data: st.DataObject
+) -> None:
+    base = random_canvas(grid, rng)
+    payload = bytearray(encode_payload(base, random_patch(base, Pan(3, -2), rng, share)[0], tables()))
+    for _ in range(data.draw(st.integers(1, 3))):
+        match data.draw(st.sampled_from(["flip", "cut", "add", "put"])) if payload else "add":
+            case "flip":
+                payload[int(rng.integers(len(payload)))] ^= 1 << int(rng.integers(8))
+            case "cut":
+                del payload[int(rng.integers(len(payload))) :]
+            case "add":
+                payload += rng.bytes(int(rng.integers(1, 9)))
+            case _:
+                payload.insert(int(rng.integers(len(payload))), int(rng.integers(256)))
+    check_any(base, bytes(payload))
+
+
+@settings(max_examples=60, deadline=3000)
+@given(grids, generators, shares)
+def test_law_6_a_payload_for_another_base_gives_a_patch_or_an_error(
+    grid: Grid, rng: np.random.Generator, share: float
+) -> None:
+    base, other = random_canvas(grid, rng), random_canvas(grid, rng)
+    check_any(other, encode_payload(base, random_patch(base, Pan(0, 5), rng, share)[0], tables()))
+
+
+@pytest.mark.parametrize("byte", [0, 1, 127, 128, 254, 255])
+@pytest.mark.parametrize("count", [0, 1, 4, 5, 1100])
+def test_law_6_one_byte_over_and_over(byte: int, count: int) -> None:
+    for grid in (Grid(16, 16), Grid(640, 368)):
+        check_any(blank(grid), bytes([byte]) * count)
+        check_any(random_canvas(grid, np.random.default_rng(1)), bytes([byte]) * count)
+
+
+def check_any(base: Canvas, payload: bytes) -> None:
+    """Nothing but a patch that fits or a PayloadError; a patch that comes out can be told again."""
+    try:
+        edits = decode_payload(base, payload, tables())
+    except PayloadError:
+        return
+    canvas = patch(base, edits, base.version + 1)
+    assert canvas.depth.max(initial=0) <= LEVELS
+    assert canvas.codes.max(initial=0) < CODES
+    assert not canvas.codes[np.arange(LEVELS) >= canvas.depth[..., None]].any()
+    again = encode_payload(base, edits, tables())
+    assert decode_payload(base, again, tables()) == edits
