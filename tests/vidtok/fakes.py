@@ -30,7 +30,8 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 VECTORS = Path(__file__).parent.parent / "vectors"
 
 # Half a bin of rounding is at most 0.0157 of mean square: below this floor, so a still picture is no news.
-GATE = GateConfig(floor=0.022, scale=0.05, news=0.2, calm=0.05)
+GATE = GateConfig(floor=0.022, scale=0.05, news=0.2, calm=0.05, jump=0.0)  # every look is taken as it is
+AVERAGING = replace(GATE, jump=0.1, blend=0.35)
 
 
 @cache
