@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint format setup clean figures
+.PHONY: help demo test lint format setup clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,7 +26,7 @@ format: setup ## put the code into its one format
 setup: $(VENV)/.ready ## the virtual environment with everything in it
 
 $(VENV)/.ready: pyproject.toml constraints.txt
-	@echo "== setting up $(VENV) (once; about a minute, most of it PyTorch's download)"
+	@echo "== setting up $(VENV) (once; a minute or two, most of it downloads)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3"; exit 1; }
 	@s=$$(date +%s); $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --upgrade pip && echo "   virtual environment  $$(( $$(date +%s) - s )) s"
 	@s=$$(date +%s); $(BIN)/python -m pip install --quiet -c constraints.txt torch && echo "   torch                $$(( $$(date +%s) - s )) s"

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
-WINDOW_S = 1.0
+LATE_S = 0.1  # how long after it was filmed a frame's packets may leave
+WINDOW_S = 1.0 + LATE_S  # the caps hold for any second of leaving, so the ledger looks back further
 TICK_S = 1e-3  # times closer than this are the same moment: decisions must not hang on a clock's last digits
 
 
@@ -40,10 +41,11 @@ class Allowance:
 
     bits: float
     tokens: int
+    used: bool = False  # something was sent within the window
 
 
 class Ledger:
-    """Remembers one second of spending; tells what is left of both caps."""
+    """Remembers a second of spending and a little more; tells what is left of both caps. Times are those of filming."""
 
     def __init__(self, caps: Caps) -> None:
         self.caps = caps
@@ -68,9 +70,9 @@ class Ledger:
         """What may still be spent at `now` without any window of one second going over."""
         while self._spent and self._spent[0][0] < now - WINDOW_S - TICK_S:
             self._spent.popleft()
-        bits = self.caps.kbps * 1000 * WINDOW_S - sum(entry[1] for entry in self._spent)
-        tokens = self.caps.tokens_per_s * WINDOW_S - sum(entry[2] for entry in self._spent)
-        return Allowance(max(0.0, bits), max(0, int(tokens)))
+        bits = self.caps.kbps * 1000 - sum(entry[1] for entry in self._spent)
+        tokens = self.caps.tokens_per_s - sum(entry[2] for entry in self._spent)
+        return Allowance(max(0.0, bits), max(0, int(tokens)), bool(self._spent))
 
 
 @dataclass(frozen=True)

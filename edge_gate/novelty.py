@@ -31,9 +31,9 @@ UNKNOWN_NOVELTY = np.float32(1.0)
 class GateConfig:
     """The gate's settings; distances are weighted mean squares of latents that span -1 to 1."""
 
-    floor: float = 0.03  # what rounding to codes and a noisy sensor cost: no news at all
+    floor: float = 0.05  # what rounding to codes and a noisy sensor cost: no news at all
     scale: float = 0.1  # how fast the score rises above the floor
-    news: float = 0.3  # score from which a cell is worth sending
+    news: float = 0.5  # score from which a cell is worth sending
     calm: float = 0.15  # score under which a cell counts as quiet
     jump: float = 0.1  # from one look to the next, beyond which a cell is not averaged but taken as it is
     blend: float = 0.35  # share of the newest look in the average of a cell that has not jumped

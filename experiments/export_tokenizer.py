@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=Path("runs/tokenizer/checkpoint.pt"))
     parser.add_argument("--images", type=Path, required=True, help="photographs to measure sensitivity on")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--batches", type=int, default=8, help="of eight crops, to measure sensitivity on")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     tower = load_tower()
@@ -43,7 +44,7 @@ def main() -> None:
     export_onnx(load_viewer(args.out), args.out / "viewer.onnx", ("context", "picture"), torch.zeros(1, 24, 4, 4))
     info = {
         "steps": state["step"],
-        "sensitivity": measure_sensitivity(tower, args.out, load_images(args.images, 320)).tolist(),
+        "sensitivity": measure_sensitivity(tower, args.out, load_images(args.images, 320), args.batches).tolist(),
         "digest": digest_of(args.out / "encoder.onnx").hex(),
     }
     (args.out / "tokenizer.json").write_text(json.dumps(info, indent=1) + "\n")
@@ -59,7 +60,7 @@ def export_onnx(network: nn.Module, path: Path, names: tuple[str, str], example:
     )  # fmt: skip
 
 
-def measure_sensitivity(tower: Tower, folder: Path, pictures: list[np.ndarray], batches: int = 8) -> np.ndarray:
+def measure_sensitivity(tower: Tower, folder: Path, pictures: list[np.ndarray], batches: int) -> np.ndarray:
     """(LEVELS, DIMS): how far the tower's pooled view turns when one latent is replaced by another cell's.
 
     Every number is relative to the mean over the first level.

@@ -15,6 +15,9 @@ from transport.wire import Ack, Delta, Feedback, Heartbeat, RefreshRequest, expa
 _WINDOW = 32
 
 
+MAX_VERSION = 1 << 32  # 4.5 years at 30 a second; keeps versions within what others store them in
+
+
 class ReceiverSide:
     """Hands up deltas whose base is held (blank, applied lately, or handed up and not yet answered)."""
 
@@ -47,7 +50,7 @@ class ReceiverSide:
         """Take in one delta: hand it up, or drop it with a reason."""
         version = expand(delta.version, max(self._newest, 1))
         base = version - delta.distance if delta.distance else 0
-        if version <= 0 or (delta.distance and base <= 0):
+        if not 0 < version < MAX_VERSION or (delta.distance and base <= 0):
             self._core.drop(now, "bad-base", version=version, base=base)
             return
         in_order = self._note_arrival(version, now)

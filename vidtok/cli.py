@@ -161,6 +161,8 @@ def _demo(args: argparse.Namespace) -> None:
     def say(text: str) -> None:
         print(text, flush=True)
 
+    if args.seconds is None and (args.source.isdecimal() or "://" in args.source):
+        args.seconds = 30.0
     with _open(args) as source:
         figures = asyncio.run(demo(source, args.out, _config(args), say))
     print("\n" + "\n".join(report_lines(figures, args.out)))
@@ -247,7 +249,7 @@ class _Talk:
     def __call__(self, row: Mapping[str, Any]) -> None:
         match row["event"]:
             case "listening":
-                token = f" with the token {row['token']}" if row["token"] else ""
+                token = f" --token {row['token']}" if row["token"] else ""
                 print(f"listening: vidtok send SOURCE --to {row['url']}{token}", flush=True)
             case "sight" if row["capture_ms"] - self._said_ms.get(row["stream"], -1e9) >= 1000:
                 self._said_ms[row["stream"]] = row["capture_ms"]
@@ -284,6 +286,8 @@ def _encode(args: argparse.Namespace) -> None:
 
     from vidtok.live.recording import Replay, encode
 
+    if args.out.suffix.lower() != ".vtk":
+        raise UsageError(f"{args.out}: a recording's name must end in .vtk")
     with _open(args) as source:
         for _ in tqdm(
             encode(source, args.out, _config(args)),
@@ -323,7 +327,9 @@ def _decode(args: argparse.Namespace) -> None:
     else:
         for _ in replay:  # read to the end first: a damaged recording makes no film
             pass
-    viewer, fps = CanvasViewer(), float(replay.reader.meta.get("fps", 10))
+    if not replay.summary.versions:
+        raise UsageError(f"{args.recording}: holds no picture; was its cap too small?")
+    viewer, fps = CanvasViewer(), float(replay.reader.meta["fps"])
     with FilmWriter(args.out, fps) as film:
         for _, canvas in tqdm(frames_of(replay, fps), "decoding", unit=" frames", disable=not sys.stderr.isatty()):
             film.write(viewer.show(canvas))

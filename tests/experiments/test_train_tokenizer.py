@@ -50,6 +50,8 @@ def test_it_trains_resumes_and_exports(tmp_path: Path) -> None:
         tmp_path / "images",
         "--out",
         tmp_path / "w",
+        "--batches",
+        "1",
     )
     assert out.returncode == 0, out.stderr
     assert {"encoder.onnx", "viewer.onnx", "head.safetensors", "tokenizer.json"} <= {

@@ -68,11 +68,15 @@ class FileWriter:
         """Write the trailer and give the file its name."""
         if self._file is None:
             return
-        self._put(struct.pack(">BI", _END, self._count))
-        self._file.write(struct.pack(">I", self._crc))
-        self._file.close()
-        self._file = None
-        os.replace(self._part, self.path)
+        try:
+            self._put(struct.pack(">BI", _END, self._count))
+            self._file.write(struct.pack(">I", self._crc))
+            self._file.close()
+            self._file = None
+            os.replace(self._part, self.path)
+        except BaseException:
+            self._part.unlink(missing_ok=True)
+            raise
 
     def abort(self) -> None:
         """Remove what was written so far."""

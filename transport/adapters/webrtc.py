@@ -18,7 +18,7 @@ _SDP = "application/sdp"
 
 _REFUSALS = {
     401: "refused the token: check --token on both ends",
-    404: "has no such path: the address should end in /offer",
+    404: "has no such path: is it a vidtok server?",
     403: "refused this host name: use localhost, or start it with a token",
     429: "gets too many offers: wait a second and try again",
     503: "is full: wait until a session ends, or raise its limit",
@@ -57,8 +57,21 @@ async def _offer(endpoint: WebRtcEndpoint, url: str, token: str | None) -> None:
         aiohttp.ClientSession() as http,
         http.post(url, data=peer.localDescription.sdp, headers=headers, allow_redirects=False) as response,
     ):
-        answer = (await response.content.read(MAX_BODY)).decode("utf-8", "replace")
+        answer = (await _body(response)).decode("utf-8", "replace")
         if response.status != 201:
             what = _REFUSALS.get(response.status, f"answered {response.status}: {answer[:200].strip()}")
             raise PeerError(f"{url} {what}")
-    await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+    try:
+        await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+    except Exception as error:  # whatever the SDP parser makes of a stranger's bytes
+        raise PeerError(f"{url} answered with no usable description ({type(error).__name__})") from None
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """The whole answer, up to a limit, however it is cut into pieces."""
+    body = b""
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > MAX_BODY:
+            raise PeerError(f"{response.url} answered with more than {MAX_BODY} bytes")
+    return body

@@ -118,7 +118,7 @@ class WebRtcListener:
         wanted = f"Bearer {self._token}"
         if self._token and not hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode()):
             return web.Response(status=401, text="wrong or missing token")
-        if not self._token and not _is_loopback(urlsplit(f"//{request.host}").hostname or ""):
+        if not self._token and not _is_loopback(_host_name(request.host)):
             return web.Response(status=403, text="only local host names without a token")
         if request.content_type != _SDP:
             return web.Response(status=415, text=f"send the offer as {_SDP}")
@@ -147,6 +147,13 @@ class WebRtcListener:
             _log.exception("a session failed")
         finally:
             await endpoint.close()
+
+
+def _host_name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_loopback(host: str) -> bool:

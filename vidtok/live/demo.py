@@ -59,7 +59,7 @@ class Story:
     """What the demo gathers while it runs."""
 
     filmed: list[Filmed] = field(default_factory=list)
-    sights: list[tuple[float, Sight, list[list[object]]]] = field(default_factory=list)  # capture seconds, view, labels
+    sights: list[tuple[float, Sight, list[list[object]]]] = field(default_factory=list)  # known since (s), view, labels
     latencies_ms: list[float] = field(default_factory=list)
     read_ms: list[float] = field(default_factory=list)
 
@@ -71,7 +71,7 @@ class Story:
             labels = row["labels"]
             assert isinstance(labels, list)
             sight = Sight(unpack_pooled(str(row["pooled"])), np.zeros(0, np.float32))
-            self.sights.append((float(str(row["capture_ms"])) / 1000, sight, labels))
+            self.sights.append((float(str(row["known_ms"])) / 1000, sight, labels))
             self.read_ms.append(float(str(row["read_ms"])))
 
 
@@ -176,9 +176,8 @@ class _Teller:
             f"{time_s:5.1f} s  {tally.kbps_now:6.2f} kbps  {tally.tokens_now:4d} tokens/s  {tally.share:5.1%} of cells"
         )
         if story.sights:
-            seen_s, sight, labels = story.sights[-1]
-            frame = min(story.filmed, key=lambda filmed: abs(filmed.time_s - seen_s))
-            true = self._judge.judge(frame.pixels)
+            _, sight, labels = story.sights[-1]
+            true = self._judge.judge(story.filmed[-1].pixels)
             text += (
                 f"  agreement {agreement(sight, true):.2f}  sees: {labels[0][0]} | true frame: {true.labels(1)[0][0]}"
             )
@@ -186,10 +185,10 @@ class _Teller:
 
 
 def _held(story: Story) -> list[tuple[Filmed, Sight | None, str]]:
-    """Every frame with what the server knew when it was filmed: the newest view of a moment not after it."""
+    """Every frame with what the server knew when it was filmed: the newest view that was ready by then."""
     out, place = [], -1
     for filmed in story.filmed:
-        while place + 1 < len(story.sights) and story.sights[place + 1][0] <= filmed.time_s + 1e-3:
+        while place + 1 < len(story.sights) and story.sights[place + 1][0] <= filmed.time_s:
             place += 1
         _, sight, labels = story.sights[place] if place >= 0 else (0.0, None, [["nothing yet", 0.0]])
         out.append((filmed, sight, str(labels[0][0])))

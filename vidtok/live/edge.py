@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from edge_gate.budget import LATE_S
 from edge_gate.source import Frame, Source
 from transport.adapters.connection import Connection
 from transport.adapters.endpoint import Endpoint
@@ -61,7 +62,7 @@ class Tally:
     def seconds(self) -> float:
         """How long the stream has run, the last frame's own time included."""
         if self.started_s is None or self.frames < 2:
-            return 1e-9
+            return 1.0
         return (self.now_s - self.started_s) * self.frames / (self.frames - 1)
 
     @property
@@ -152,7 +153,7 @@ class Edge:
     async def _paced(self, clock: Callable[[], float]) -> AsyncIterator[tuple[Frame, float]]:
         """Frames with the clock's time at which they were filmed; files play at their own speed.
 
-        What cannot be taken in time is skipped, never queued.
+        Nothing queues: where this machine cannot keep up, a file plays slower and the tally counts it.
         """
         frames = iter(self.source)
         began = clock()
@@ -161,9 +162,10 @@ class Edge:
                 yield frame, clock()
                 continue
             due = began + frame.time_s
-            if clock() > due + 1 / self.source.fps:
+            if clock() > due + LATE_S / 2:
                 self.tally.late += 1
-                continue
+                due = clock()
+                began = due - frame.time_s
             await asyncio.sleep(max(0.0, due - clock()))
             yield frame, due
 
@@ -185,7 +187,7 @@ async def send(
     from transport.adapters.webrtc import connect
 
     edge = Edge(source, config)
-    endpoint = await connect(url.rstrip("/") + "/offer", token=token)
+    endpoint = await connect(url.rstrip("/").removesuffix("/offer") + "/offer", token=token)
     try:
         await edge.run(endpoint, lambda _frame, _time_s, step: tell(edge.tally, step))
     except ConnectionClosed as error:

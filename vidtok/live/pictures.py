@@ -6,6 +6,7 @@ OpenCV and PyAV are borrowed from `edge_gate.source`, which says how to install 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,7 +29,7 @@ class FilmWriter:
         self._av = load_av()
         self._container: Any = self._av.open(str(self._part), "w", format="mp4")
         self._stream: Any = self._container.add_stream(
-            "libx264", rate=max(1, round(fps)), options={"crf": "20", "preset": "veryfast"}
+            "libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "20", "preset": "veryfast"}
         )
         self._stream.pix_fmt = "yuv420p"
         self._sized = False
@@ -48,11 +49,10 @@ class FilmWriter:
         try:
             if kind is None:
                 self._container.mux(self._stream.encode())
-        finally:
             self._container.close()
-        if kind is None:
-            self._part.replace(self._path)
-        else:
+            if kind is None:
+                self._part.replace(self._path)
+        finally:
             self._part.unlink(missing_ok=True)
 
 

@@ -23,6 +23,7 @@ from vidtok.edits import Patch
 from vidtok.entropy import Tables
 from vidtok.errors import PayloadError
 
+MAX_FPS = 240
 MAX_CANVASES = 80  # a little more than the versions that the session lets a delta refer to
 
 
@@ -72,14 +73,18 @@ class Receiver:
         return None
 
     def _greet(self, event: Connected) -> None:
-        width, height = (event.peer.get(name) for name in ("width", "height"))
+        width, height, fps, source = (event.peer.get(name) for name in ("width", "height", "fps", "source"))
         if not isinstance(width, int) or not isinstance(height, int):
             raise RemoteProtocolError("the greeting names no width and height")
         try:
             grid = Grid(width, height)
         except ValueError as error:
             raise RemoteProtocolError(f"the greeting's size is not one we hold: {error}") from None
-        self.meta, self.started_wall_ms = event.peer, event.wall_ms
+        if not isinstance(fps, int | float) or not 0 < fps <= MAX_FPS or not isinstance(source, str):
+            raise RemoteProtocolError("the greeting names no frame rate or no source")
+        name = "".join(letter if letter.isprintable() else "?" for letter in source[:80])
+        self.meta = {"width": width, "height": height, "fps": fps, "source": name}
+        self.started_wall_ms = event.wall_ms
         if self._blank is None or self._blank.grid != grid:
             self._canvases.clear()
             self._blank = blank(grid)

@@ -8,6 +8,7 @@ source --Sender--> session ==joined, virtual time==> session --Receiver--> canva
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from pathlib import Path
 from edge_gate.source import Frame, Source
 from transport.adapters.file import FileReader, FileWriter
 from transport.errors import RecordingError, RemoteProtocolError
-from transport.events import Closed, Connected
+from transport.events import Closed
 from transport.session import Session
 from transport.states import Role
 from vidtok.canvas import Canvas, Grid
@@ -26,6 +27,9 @@ from vidtok.live.link import Joined, Tap, codec_hash
 from vidtok.live.receiver import Receiver, Update
 from vidtok.live.sender import SendConfig, Sender, Step, hello
 from vidtok.tokenizer.edge import EdgeEncoder, load_info
+
+MAX_FPS = 240
+MAX_GAP_S = 600.0  # a live stream says something every second
 
 
 class Loop:
@@ -54,6 +58,7 @@ class Loop:
 
     def step(self, frame: Frame) -> Step:
         """One frame through everything; `receiver.canvas` is what the other end then knows."""
+        self.updates = []
         self._advance(frame.time_s)
         step = self.sender.step(frame.pixels, frame.time_s, frame.time_s)
         self._advance(frame.time_s)
@@ -71,7 +76,6 @@ class Loop:
         return self._joined.sender.bytes_sent + self._joined.receiver.bytes_sent
 
     def _advance(self, now: float) -> None:
-        self.updates = []
         for session, when, event in self._joined.advance(now):
             if session is self._joined.sender:
                 self.sender.on_event(event)
@@ -96,9 +100,10 @@ def encode(source: Source, path: Path, config: SendConfig | None = None) -> Iter
             tap=lambda now, lane, data: writer.write(round(now * 1000), lane, data),
         )
         last = 0.0
-        for frame in source:
-            yield loop.step(frame)
-            last = frame.time_s
+        with contextlib.suppress(KeyboardInterrupt):  # a camera ends when the person says so
+            for frame in source:
+                yield loop.step(frame)
+                last = frame.time_s
         loop.finish(last + 1 / source.fps)
 
 
@@ -140,6 +145,7 @@ class Replay:
                 f"{path}: recorded with another build of the codec ({self.reader.codec_hash.hex()}, "
                 f"this one is {expected.hex()}): use the vidtok that made it"
             )
+        _check_fps(self.reader)
         self.summary = Summary(self.reader.meta)
 
     def __iter__(self) -> Iterator[tuple[float, Update]]:
@@ -148,6 +154,8 @@ class Replay:
         self.summary = summary
         for record in self.reader:
             now = record.time_ms / 1000
+            if now - summary.duration_s > MAX_GAP_S:
+                raise RecordingError(f"{self.reader.path}: corrupted: nothing for {now - summary.duration_s:.0f} s")
             summary.packets += 1
             summary.bytes += len(record.data)
             summary.duration_s = now
@@ -158,8 +166,6 @@ class Replay:
                     update = receiver.on_event(event, now)
                 except RemoteProtocolError as error:
                     raise RecordingError(f"{self.reader.path}: {error}; record it again") from None
-                if isinstance(event, Connected):
-                    summary.meta = dict(event.peer)
                 if update is not None:
                     _count(summary, update)
                     yield now, update
@@ -168,6 +174,12 @@ class Replay:
                 raise RecordingError(
                     f"{self.reader.path}: a packet at {now:.2f} s does not decode; copy it again from its source"
                 )
+
+
+def _check_fps(reader: FileReader) -> None:
+    fps = reader.meta.get("fps")
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps <= MAX_FPS:
+        raise RecordingError(f"{reader.path}: corrupted: its frame rate is {fps!r}; record it again")
 
 
 def _count(summary: Summary, update: Update) -> None:

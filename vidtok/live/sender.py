@@ -14,6 +14,7 @@ packet carried is simply news again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -34,6 +35,7 @@ from vidtok.tokenizer.edge import EdgeEncoder, TokenizerInfo, codes_of
 from vidtok.tokenizer.fsq import CHANNELS, DIMS, LEVELS, dequantise, unpack
 
 HEADER_BITS = 8 * 16  # of one packet, as planned for
+MOST_MOVES = 300  # in one frame: with the pan they must fit one packet, whatever their shifts
 FRAME_SHARE = 0.5  # of what is left of the second, for one frame: something is kept for the next
 _TRIES = 4  # at fitting the payload into what may be spent
 
@@ -176,8 +178,9 @@ class Sender:
     ) -> tuple[Patch, list[tuple[Patch, bytes]]]:
         """What to send, as one patch and as the payloads that carry it; none when nothing is worth sending."""
         left = self.ledger.left(time_s)
-        bits = min(left.bits * FRAME_SHARE, self.session.allowance(now) * 8.0) - HEADER_BITS
-        tokens = int(left.tokens * FRAME_SHARE)
+        share = FRAME_SHARE if left.used else 1.0  # nothing sent for a second: even a small cap buys something
+        bits = min(left.bits * share, self.session.allowance(now) * 8.0) - HEADER_BITS
+        tokens = math.ceil(left.tokens * share)
         moves = self._moves(view, before, score)
         offer = self._offer(view, before, score, moves, time_s)
         pan = Pan(view.position[0] - base.position[0], view.position[1] - base.position[1])
@@ -202,10 +205,13 @@ class Sender:
         weights = np.sqrt(self._weights / self._weights.mean(1, keepdims=True)).ravel()
         held = dequantise(unpack(before.codes)).reshape(*before.depth.shape, CHANNELS)
         news = (score > self.config.gate.news) & (before.depth > 0)
-        return cell_moves(
+        moves = cell_moves(
             view.latents * weights, held * weights, before.depth, news,
             level_size=DIMS, reach=self.config.move_reach, tolerance=self.config.gate.floor,
         )  # fmt: skip
+        beyond = np.flatnonzero(moves.any(-1))[MOST_MOVES:]
+        moves.reshape(-1, 2)[beyond] = 0
+        return moves
 
     def _offer(
         self, view: View, before: Canvas, score: NDArray[np.float32], moves: NDArray[np.int8], time_s: float
@@ -224,15 +230,16 @@ class Sender:
 
     def _payloads(self, base: Canvas, edits: Patch) -> list[tuple[Patch, bytes]]:
         """The patch as payloads that each fit a packet; each goes on from the canvas the one before it gives."""
-        parts = 1
+        limit, parts = self.session.max_payload, 1
         while True:
             out, canvas = [], base
             for part in split(edits, parts):
                 out.append((part, encode_payload(canvas, part, self._tables)))
                 canvas = patch(canvas, part, 0)
-            if max(len(payload) for _, payload in out) <= self.session.max_payload:
+            longest = max(len(payload) for _, payload in out)
+            if longest <= limit:
                 return out
-            parts += 1
+            parts += -(-longest // limit) - 1
 
     # -- sending
 
@@ -264,7 +271,7 @@ class Sender:
     def _settle(self, base: Canvas, before: Canvas, view: View, score: NDArray[np.float32]) -> None:
         """Remember that there is nothing left to say, until the view or the base changes."""
         waiting = (before.depth > 0) & (before.depth < self.config.levels) & before.visible()
-        if not waiting.any() and not (score > self.config.gate.news).any():
+        if view.position == base.position and not waiting.any() and not (score > self.config.gate.news).any():
             self._settled = (base.version, view)
 
     def _forget(self) -> None:

@@ -2,7 +2,7 @@
 
 endpoint --Connection--> events --Receiver--> canvas --newest only, in a thread--> Reader --> report
                                       ^                                                        |
-                                      +-- feedback: caps, seconds a reading takes <------------+
+                                      +-- feedback: the server's own caps
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Server:
             Role.RECEIVER, codec_hash=self._build, meta={}, now=clock(), wall_ms=round(time.time() * 1000)
         )
         receiver = Receiver(session, self._tables)
-        fresh: asyncio.Queue[Update] = asyncio.Queue(1)
+        fresh: asyncio.Queue[Update | None] = asyncio.Queue(1)
         async with Connection(session, endpoint) as connection:
             reading = asyncio.create_task(self._read(name, connection, receiver, fresh))
             try:
@@ -63,15 +63,24 @@ class Server:
                 self._report({"event": "refused", "stream": name, "reason": str(error)})
                 await connection.close(CloseCode.PROTOCOL_ERROR, str(error)[:100])
             finally:
-                reading.cancel()
-                self._ended.set()
+                await self._finish(reading, fresh)
+        self._ended.set()
 
     async def ended(self) -> None:
         """Wait until a stream has ended."""
         await self._ended.wait()
 
+    async def _finish(self, reading: asyncio.Task[None], fresh: asyncio.Queue[Update | None]) -> None:
+        """Let the newest canvas still be read, then end the reading; what went wrong there is told here."""
+        if not reading.done():
+            if fresh.empty():
+                fresh.put_nowait(None)
+            else:
+                await asyncio.wait((asyncio.create_task(fresh.put(None)), reading), return_when="ALL_COMPLETED")
+        await reading
+
     async def _follow(
-        self, name: str, connection: Connection, receiver: Receiver, fresh: asyncio.Queue[Update]
+        self, name: str, connection: Connection, receiver: Receiver, fresh: asyncio.Queue[Update | None]
     ) -> None:
         async for event in connection.events():
             update = receiver.on_event(event, connection.clock())
@@ -104,10 +113,11 @@ class Server:
             "latency_ms": round(time.time() * 1000 - receiver.started_wall_ms - update.capture_ms, 2),
         }  # fmt: skip
 
-    async def _read(self, name: str, connection: Connection, receiver: Receiver, fresh: asyncio.Queue[Update]) -> None:
+    async def _read(
+        self, name: str, connection: Connection, receiver: Receiver, fresh: asyncio.Queue[Update | None]
+    ) -> None:
         """Read the newest canvas, then the then newest: what came between is never queued."""
-        while True:
-            update = await fresh.get()
+        while (update := await fresh.get()) is not None:
             async with self._model:
                 sight, seconds = await asyncio.to_thread(self._timed, update.canvas)
             self._report(
@@ -117,6 +127,7 @@ class Server:
                     "version": update.canvas.version,
                     "capture_ms": update.capture_ms,
                     "labels": [[label, round(score, 3)] for label, score in sight.labels()],
+                    "known_ms": round(time.time() * 1000 - receiver.started_wall_ms, 2),
                     "read_ms": round(seconds * 1000, 2),
                     "pooled": pack_pooled(sight.pooled),
                 }
@@ -151,7 +162,8 @@ async def serve(
     server = Server(Reader(), report, caps)
     listener = WebRtcListener(host, port, token=token, on_endpoint=server.stream, max_sessions=max_sessions)
     await listener.start()
-    report({"event": "listening", "url": f"http://{host}:{listener.port}", "token": token})
+    name = f"[{host}]" if ":" in host else host
+    report({"event": "listening", "url": f"http://{name}:{listener.port}", "token": token})
     try:
         if once:
             await server.ended()
