@@ -79,6 +79,8 @@ def patch(base: Canvas, edits: Patch, version: int) -> Canvas:
     codes[told] = edits.codes[told]
     depth[fresh | more] = edits.depth[fresh | more]
     if moving.any():
+        if (edits.move[moving] > MOVE_REACH).any() or (edits.move[moving] < -MOVE_REACH).any():
+            raise ValueError(f"a move from further than {MOVE_REACH} cells away")
         rows, cols = np.nonzero(moving)
         sources = rows + edits.move[moving][:, 1], cols + edits.move[moving][:, 0]
         _check_sources(before, *sources)
