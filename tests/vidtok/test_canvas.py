@@ -13,6 +13,8 @@ from tests.vidtok.fakes import generators, grids, offsets, random_canvas
 from vidtok.canvas import CELL, MAX_POSITION, Canvas, Grid, blank, visible_cells
 from vidtok.tokenizer.fsq import LEVELS
 
+halves = offsets.map(lambda offset: int(offset / 2))  # two of them stay in the scene
+
 
 def small_canvas() -> Canvas:
     """A canvas that can be written down: the golden hash's."""
@@ -64,10 +66,11 @@ def test_panning_moves_the_window_over_the_scene(grid: Grid, rng: np.random.Gene
             assert np.array_equal(panned.codes[row, col], codes)
 
 
-@given(grids, generators, st.tuples(offsets, offsets), st.tuples(offsets, offsets))
+@given(grids, generators, st.tuples(halves, halves), st.tuples(halves, halves))
 def test_panned_twice_is_panned_once_where_nothing_was_lost(
     grid: Grid, rng: np.random.Generator, one: tuple[int, int], two: tuple[int, int]
 ) -> None:
+    assume(all(abs(a + b) <= MAX_POSITION for a, b in zip(one, two, strict=True)))
     canvas = random_canvas(grid, rng)
     twice = canvas.panned(*one).panned(*two)
     once = canvas.panned(one[0] + two[0], one[1] + two[1])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.vidtok.fakes import generators, grids, pans, random_canvas, random_patch, shares, tables, to_patch
 from vidtok.bitstream import decode_payload, encode_payload, patch_symbols, value_costs
 from vidtok.canvas import MAX_POSITION, Canvas, Grid, blank
-from vidtok.codec import diff, patch, split
+from vidtok.codec import MOVE_REACH, diff, patch, split
 from vidtok.edits import Kind, Move, Pan, Refine, Set, no_edits
 from vidtok.entropy import SHAPES
 from vidtok.errors import PayloadError
@@ -207,6 +207,10 @@ def test_patches_that_do_not_fit_are_refused() -> None:
     for message, edits in [*misfits.items(), ("holds nothing", outside)]:
         with pytest.raises(ValueError, match=message):
             patch(base, edits, 2)
+    wide = patch(blank(Grid(320, 16)), to_patch(blank(Grid(320, 16)), [Set(0, c, (7,)) for c in range(20)]), 1)
+    for far in (MOVE_REACH + 1, -MOVE_REACH - 1):
+        with pytest.raises(ValueError, match="further than"):
+            encode_payload(wide, to_patch(wide, [Move(0, 10, far, 0)]), tables())
     shallower = to_patch(base, [Refine(0, 0, (5,))])
     shallower.depth[0, 0] = 2
     with pytest.raises(ValueError, match="names levels"):
