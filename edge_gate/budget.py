@@ -3,7 +3,8 @@
     Ledger: what was sent in the last second, so what may be sent now
     buy():  novelty and costs per cell -> levels to set; what is left over -> levels to refine
 
-The ledger counts every byte that leaves, headers included; a single packet may run over, as the caps allow.
+The ledger counts what its owner tells it: payloads and packet headers, before what WebRTC adds below them. A single
+packet may run over, as the caps allow.
 """
 
 from __future__ import annotations
@@ -41,7 +42,6 @@ class Allowance:
 
     bits: float
     tokens: int
-    used: bool = False  # something was sent within the window
 
 
 class Ledger:
@@ -72,7 +72,7 @@ class Ledger:
             self._spent.popleft()
         bits = self.caps.kbps * 1000 - sum(entry[1] for entry in self._spent)
         tokens = self.caps.tokens_per_s - sum(entry[2] for entry in self._spent)
-        return Allowance(max(0.0, bits), max(0, int(tokens)), bool(self._spent))
+        return Allowance(max(0.0, bits), max(0, int(tokens)))
 
 
 @dataclass(frozen=True)

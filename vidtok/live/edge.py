@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from edge_gate.budget import LATE_S
 from edge_gate.source import Frame, Source
 from transport.adapters.connection import Connection
@@ -100,6 +102,7 @@ class Edge:
         self._config = config
         self._tables, self._info = load_tables(), load_info()
         self._encoder = EdgeEncoder()
+        self._encoder(np.zeros((self.grid.height, self.grid.width, 3), np.uint8))  # the first run is slow: not live
         self._welcome = asyncio.Event()
         self._closed: Closed | None = None
 
@@ -122,7 +125,8 @@ class Edge:
                 async for frame, filmed in self._paced(clock):
                     self._check_open()
                     busy = time.process_time()
-                    step = sender.step(frame.pixels, filmed - began, clock())
+                    sender.look(frame.pixels, filmed - began)
+                    step = sender.tell(filmed - began, clock())
                     connection.flush()
                     total = session.bytes_sent + session.bytes_received
                     self.tally.add(filmed - began, step, total, time.process_time() - busy)

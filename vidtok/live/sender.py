@@ -34,9 +34,11 @@ from vidtok.entropy import Tables
 from vidtok.tokenizer.edge import EdgeEncoder, TokenizerInfo, codes_of
 from vidtok.tokenizer.fsq import CHANNELS, DIMS, LEVELS, dequantise, unpack
 
-HEADER_BITS = 8 * 16  # of one packet, as planned for
+HEADER_BITS = 8 * 16  # of one packet, at most; always counted in full, so that decisions do not hang on the clock
+CONTROL_BITS = 256  # a second, kept free for heartbeats
 MOST_MOVES = 300  # in one frame: with the pan they must fit one packet, whatever their shifts
 FRAME_SHARE = 0.5  # of what is left of the second, for one frame: something is kept for the next
+SMALL_BITS = 800  # of what is left are never divided: even a small cap buys something
 _TRIES = 4  # at fitting the payload into what may be spent
 
 
@@ -97,8 +99,8 @@ class Sender:
         self._pan: PanState | None = None
         self._gate = GateState()
         self._view: View | None = None
+        self._looked = False
         self._settled: tuple[int, View] | None = None  # base version and view between which nothing is left to say
-        self._counted_bytes: int | None = None  # the greeting before the first frame is nobody's budget
         self._still = np.zeros((grid.rows, grid.cols), np.float32)
 
     def canvas_at(self, version: int) -> Canvas | None:
@@ -116,16 +118,18 @@ class Sender:
                 pass
 
     def step(self, pixels: NDArray[np.uint8], time_s: float, now: float) -> Step:
-        """Take in one frame, filmed `time_s` after the session began; `now` is the session's clock."""
-        if self._counted_bytes is None:
-            self._counted_bytes = self.session.bytes_sent
+        """Take in one frame, filmed `time_s` after the session began, and send; `now` is the session's clock."""
+        self.look(pixels, time_s)
+        return self.tell(time_s, now)
+
+    def tell(self, time_s: float, now: float) -> Step:
+        """Send what the last look found worth it: apart from `look` so that `now` can be read after that work."""
         self._forget()
         base = self.canvas = self._canvases[self.session.base(now)]
-        looked = self._look(pixels, time_s)
-        view = self._view
-        assert view is not None
+        view, looked = self._view, self._looked
+        if view is None:
+            raise ValueError("tell() before the first look()")
         if self._settled == (base.version, view):
-            self._charge(time_s, 0, 0)
             return self._report(looked, self._still, None, 0)
         before = base.panned(view.position[0] - base.position[0], view.position[1] - base.position[1])
         score = self._score(view, before)
@@ -134,16 +138,15 @@ class Sender:
             self._gate = replace(self._gate, quiet=self._gate.quiet.watched(score, time_s, self.config.gate))
         edits, payloads = self._choose(view, base, before, score, time_s, now)
         if not payloads:
-            self._charge(time_s, 0, 0)
             self._settle(base, before, view, score)
             return self._report(looked, score, None, 0)
+        self.ledger.spend(time_s, _wire_bits(payloads), edits.tokens)
         sent = self._send(base, payloads, time_s, now)
-        self._charge(time_s, self.session.queued_bytes, edits.tokens)
         return self._report(looked, score, edits, sent)
 
     # -- seeing
 
-    def _look(self, pixels: NDArray[np.uint8], time_s: float) -> bool:
+    def look(self, pixels: NDArray[np.uint8], time_s: float) -> None:
         """Follow the camera, glance, and run the tokenizer if something may have changed."""
         picture = luma(pixels)
         position = (0, 0)
@@ -152,8 +155,9 @@ class Sender:
             position = self._pan.position
         due, glanced = glance(self._gate.glance, picture, time_s, self.config.gate)
         moved = self._view is not None and self._view.position != position
-        if not (due or moved) and self._view is not None:
-            return False
+        self._looked = due or moved or self._view is None
+        if not self._looked:
+            return
         quiet = self._gate.quiet or QuietState.start(self.grid.rows, self.grid.cols, time_s)
         before = self._gate.latents
         if self._view is not None and moved:
@@ -163,7 +167,6 @@ class Sender:
         latents = steady(before, self._encoder(pixels, position), self._weights, self.config.gate)
         self._gate = GateState(glanced, quiet, latents)
         self._view = View(position, latents, codes_of(latents))
-        return True
 
     def _score(self, view: View, before: Canvas) -> NDArray[np.float32]:
         held = dequantise(unpack(before.codes)).reshape(*before.depth.shape, CHANNELS)
@@ -178,9 +181,9 @@ class Sender:
     ) -> tuple[Patch, list[tuple[Patch, bytes]]]:
         """What to send, as one patch and as the payloads that carry it; none when nothing is worth sending."""
         left = self.ledger.left(time_s)
-        share = FRAME_SHARE if left.used else 1.0  # nothing sent for a second: even a small cap buys something
-        bits = min(left.bits * share, self.session.allowance(now) * 8.0) - HEADER_BITS
-        tokens = math.ceil(left.tokens * share)
+        free = left.bits - min(CONTROL_BITS, self.ledger.caps.kbps * 250)
+        bits = min(max(free * FRAME_SHARE, min(free, SMALL_BITS)), self.session.allowance(now) * 8.0) - HEADER_BITS
+        tokens = math.ceil(left.tokens * FRAME_SHARE)
         moves = self._moves(view, before, score)
         offer = self._offer(view, before, score, moves, time_s)
         pan = Pan(view.position[0] - base.position[0], view.position[1] - base.position[1])
@@ -196,7 +199,7 @@ class Sender:
             if share == 0 or edits.tokens == 0:
                 break
             payloads = self._payloads(base, edits)
-            if sum(len(payload) * 8 + HEADER_BITS for _, payload in payloads) <= bits + HEADER_BITS:
+            if _wire_bits(payloads) <= bits + HEADER_BITS:
                 return edits, payloads
             share *= 0.8
         return edits, []
@@ -261,13 +264,6 @@ class Sender:
         self.canvas = canvas
         return sent
 
-    def _charge(self, time_s: float, planned_bytes: int, tokens: int) -> None:
-        """Write down what this frame will send, and whatever else the session has sent since the last one."""
-        counted = self._counted_bytes or 0
-        fresh = max(0, self.session.bytes_sent + planned_bytes - counted)
-        self._counted_bytes = counted + fresh
-        self.ledger.spend(time_s, 8 * fresh, tokens)
-
     def _settle(self, base: Canvas, before: Canvas, view: View, score: NDArray[np.float32]) -> None:
         """Remember that there is nothing left to say, until the view or the base changes."""
         waiting = (before.depth > 0) & (before.depth < self.config.levels) & before.visible()
@@ -282,6 +278,10 @@ class Sender:
         kind = np.zeros(score.shape, np.uint8) if edits is None else edits.kind
         tokens = 0 if edits is None else edits.tokens
         return Step(self.canvas.version, looked, score, kind, tokens, sent, self.canvas.position, self.canvas.offset)
+
+
+def _wire_bits(payloads: list[tuple[Patch, bytes]]) -> int:
+    return sum(len(payload) * 8 + HEADER_BITS for _, payload in payloads)
 
 
 def hello(grid: Grid, fps: float, name: str) -> Mapping[str, object]:
