@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_gate.budget import TICK_S, WINDOW_S, Allowance, Caps, Ledger, Offer, buy
+from edge_gate.budget import LATE_S, TICK_S, WINDOW_S, Allowance, Caps, Ledger, Offer, buy
 
 LEVELS = 4
 generators = st.integers(0, 2**32 - 1).map(np.random.default_rng)
@@ -48,21 +48,22 @@ def test_law_4_no_second_goes_over_when_what_is_left_is_all_that_is_spent(
         assert sum(entry[2] for entry in window) <= tokens_per_s
 
 
-def test_spending_counts_for_one_second() -> None:
+def test_spending_counts_for_a_second_and_as_long_as_a_frame_may_be_late() -> None:
+    assert WINDOW_S == 1.0 + LATE_S
     ledger = Ledger(Caps(1.0, 10))
     ledger.spend(5.0, 600, 4)
     ledger.spend(5.5, 300, 3)
     assert ledger.left(5.5) == Allowance(100.0, 3)
-    assert ledger.left(5.999) == Allowance(100.0, 3)
-    assert ledger.left(6.0 + 2 * TICK_S) == Allowance(700.0, 7)
-    assert ledger.left(6.5 + 2 * TICK_S) == Allowance(1000.0, 10)
+    assert ledger.left(4.999 + WINDOW_S) == Allowance(100.0, 3)
+    assert ledger.left(5.0 + WINDOW_S + 2 * TICK_S) == Allowance(700.0, 7)
+    assert ledger.left(5.5 + WINDOW_S + 2 * TICK_S) == Allowance(1000.0, 10)
 
 
 def test_the_clocks_last_digits_decide_nothing() -> None:
     for last in (-1e-12, 0.0, 1e-12):
         ledger = Ledger(Caps(1.0, 10))
         ledger.spend(5.0, 600, 4)
-        assert ledger.left(6.0 + last) == Allowance(400.0, 6)
+        assert ledger.left(5.0 + WINDOW_S + last) == Allowance(400.0, 6)
 
 
 def test_nothing_is_left_after_running_over() -> None:
