@@ -73,7 +73,9 @@ class Trainee(nn.Module):
         self.head.linear.bias[:] = mean
 
 
-def best_linear(tower: Tower, pictures: list[NDArray[np.uint8]], batches: int = 12) -> tuple[Tensor, Tensor, Tensor]:
+def best_linear(
+    tower: Tower, pictures: list[NDArray[np.uint8]], size: int, batches: int = 12
+) -> tuple[Tensor, Tensor, Tensor]:
     """The linear bottleneck of CHANNELS numbers that the tower's pooled view misses least from.
 
     With C the covariance of the features and M the mean outer product of the pooled view's gradients, the directions
@@ -89,7 +91,7 @@ def best_linear(tower: Tower, pictures: list[NDArray[np.uint8]], batches: int = 
     )
     for _ in range(batches):
         with torch.no_grad():
-            features = tower.front(to_input(torch.from_numpy(crop_batch(pictures, 256, 8, rng))))[2]
+            features = tower.front(to_input(torch.from_numpy(crop_batch(pictures, size, 8, rng))))[2]
         features.requires_grad_(True)
         pooled = F.normalize(tower.back(features)[1])
         (slope,) = torch.autograd.grad((pooled * torch.randn_like(pooled)).sum(), features)
@@ -103,12 +105,12 @@ def best_linear(tower: Tower, pictures: list[NDArray[np.uint8]], batches: int = 
     return inverse @ leading, root @ leading, mean
 
 
-def strongest_patterns(pictures: list[NDArray[np.uint8]], batches: int = 12) -> tuple[Tensor, Tensor]:
+def strongest_patterns(pictures: list[NDArray[np.uint8]], size: int, batches: int = 12) -> tuple[Tensor, Tensor]:
     """The DIMS leading principal patterns of 16x16 pixels (DIMS, 3, 16, 16), of unit norm, and their deviations."""
     rng = np.random.default_rng(2)
     square, count = torch.zeros(3 * CELL * CELL, 3 * CELL * CELL), 0
     for _ in range(batches):
-        x = to_input(torch.from_numpy(crop_batch(pictures, 256, 8, rng)))
+        x = to_input(torch.from_numpy(crop_batch(pictures, size, 8, rng)))
         cells = F.pixel_unshuffle(x, CELL).permute(0, 2, 3, 1).reshape(-1, 3 * CELL * CELL)
         square, count = square + cells.T @ cells, count + len(cells)
     variance, axes = torch.linalg.eigh(square / count)
@@ -269,13 +271,13 @@ def train(args: argparse.Namespace, pools: list[list[NDArray[np.uint8]]]) -> Non
     tower = load_tower().to(memory_format=torch.channels_last)
     net = Trainee(tower).to(memory_format=torch.channels_last)
     if not (args.out / "checkpoint.pt").exists():
-        net.begin(*best_linear(tower, pools[0]))
+        net.begin(*best_linear(tower, pools[0], args.size))
         if args.begin:
             state = torch.load(args.begin, weights_only=True)["average"]
             net.load_state_dict(
                 {k.removeprefix("module."): v for k, v in state.items() if k != "n_averaged"}, strict=False
             )
-        net.begin_pixels(*strongest_patterns(pools[0]))
+        net.begin_pixels(*strongest_patterns(pools[0], args.size))
     learning = [p for p in net.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learning, args.rate, weight_decay=1e-4)
     average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))

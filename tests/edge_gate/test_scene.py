@@ -204,9 +204,7 @@ def test_planted_events_are_of_every_length_and_each_is_in_a_frame() -> None:
     used = Scene(variant="events", duration_s=240.0)
     assert {round(e.end_s - e.start_s, 6) for e in used.events} == set(EVENT_S)
     assert {e.kind for e in used.events} == {"enter", "move", "blink"}
-    assert all(
-        any(e.start_s <= k / 10.0 < e.end_s for k in range(int(e.end_s * 10) + 1)) for e in used.events
-    )
+    assert all(any(e.start_s <= k / 10.0 < e.end_s for k in range(int(e.end_s * 10) + 1)) for e in used.events)
     assert all(a.end_s + 0.9 < b.start_s for a, b in itertools.pairwise(used.events))
     sides = [box[2] for e in used.events if (box := e.box_at(e.start_s)) is not None]
     assert min(sides) < 20 < 80 < max(sides)

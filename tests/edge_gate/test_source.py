@@ -110,9 +110,7 @@ def test_sizes_are_read(text: str, size: tuple[int, int]) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize(
-    "text", ["", "250", "48", "1936", "640x", "640x470", "-256", "1e3", "256x256x3", "٢٥٦"]
-)
+@pytest.mark.parametrize("text", ["", "250", "48", "1936", "640x", "640x470", "-256", "1e3", "256x256x3", "٢٥٦"])
 def test_other_sizes_are_refused(text: str) -> None:
     with pytest.raises(SourceError, match="--size"):
         parse_size(text)
@@ -240,9 +238,7 @@ def test_gif(tmp_path: Path) -> None:
     assert [float(f.pixels.mean()) > 240.0 for f in open_source(path)][:3] == [False, True, False]
 
 
-def test_a_truncated_file_gives_what_it_has_and_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_truncated_file_gives_what_it_has_and_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole, cut = tmp_path / "whole.mkv", tmp_path / "cut.mkv"
     write_video(whole, steady(10, 60), (128, 128))
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
@@ -253,9 +249,7 @@ def test_a_truncated_file_gives_what_it_has_and_a_warning(
     assert "cut.mkv" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"this is not a video\n" * 50, bytes(5000), b"\x00\x00\x00\x18ftypmp42" * 9]
-)
+@pytest.mark.parametrize("content", [b"", b"this is not a video\n" * 50, bytes(5000), b"\x00\x00\x00\x18ftypmp42" * 9])
 def test_files_that_are_not_videos(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "fake.mp4"
     path.write_bytes(content)
@@ -288,9 +282,7 @@ def test_sound_only_and_no_frames(tmp_path: Path) -> None:
 # Folders
 
 
-def test_folder_in_natural_order_with_a_broken_picture(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_folder_in_natural_order_with_a_broken_picture(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for n in (1, 2, 10):
         picture = np.zeros((70, 66, 3), np.uint8)
         picture[..., 2] = 20 * n  # red, as OpenCV writes it

@@ -28,7 +28,7 @@ from transport.events import BaseLost, Event, FeedbackReceived, Refresh
 from transport.session import Session
 from vidtok.bitstream import encode_payload, value_costs
 from vidtok.canvas import CELL, Canvas, Grid, blank
-from vidtok.codec import diff, patch, split
+from vidtok.codec import MOVE_REACH, diff, patch, split
 from vidtok.edits import Kind, Pan, Patch
 from vidtok.entropy import Tables
 from vidtok.tokenizer.edge import EdgeEncoder, TokenizerInfo, codes_of
@@ -53,6 +53,10 @@ class SendConfig:
     quiet_s: float = 0.3
     pan: bool = True
     move_reach: int = 3  # cells; 0 switches moves off
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.move_reach <= MOVE_REACH:
+            raise ValueError(f"move_reach {self.move_reach} is not 0 to {MOVE_REACH} cells")
 
 
 @dataclass(frozen=True, eq=False)
