@@ -118,6 +118,7 @@ async def demo(source: Source, out: Path, config: SendConfig, say: Say) -> dict[
             endpoint = Recorder(await connect(url + "/offer"), writer)
             await edge.run(endpoint, _Teller(story, edge.tally, judge, say))
         await asyncio.wait_for(listening, START_TIMEOUT_S)
+        await asyncio.wait_for(child.wait(), START_TIMEOUT_S)
     finally:
         listening.cancel()
         if child.returncode is None:
