@@ -2,7 +2,7 @@
 
     python -m experiments.tokenizer_quality --out DIR [--clips DIR] [--images DIR] [--quick]
 
-Also checks that torch and onnxruntime agree on the codes.
+Also checks that torch and onnxruntime agree on the codes. Clips that are finished are not measured again.
 """
 
 from __future__ import annotations
@@ -75,12 +75,20 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     judge, rows = Judge(), []
+    picked = f"{args.size}{', quick' if args.quick else ''}"
+    finished = args.out / "results.json"
+    if finished.exists():
+        rows = [row for row in json.loads(finished.read_text()) if row["frames"] == picked]
     clips = sorted(p for p in args.clips.rglob("*") if p.suffix.lower() in VIDEOS) if args.clips else []
     jobs = [(p, 2.0, 6.0) for p in clips] + ([(args.images, 1.0, None)] if args.images else [])
     for path, fps, seconds in tqdm(jobs):
+        if any(row["clip"] == path.name for row in rows):
+            continue
         frames = [f.pixels for f in open_source(path, size=args.size, fps=fps, duration_s=seconds)]
-        rows += judge.rows(path.name, np.stack(frames[:: 4 if args.quick else 1]))
-        (args.out / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+        fresh = judge.rows(path.name, np.stack(frames[:: 4 if args.quick else 1]))
+        rows += [{**row, "frames": picked} for row in fresh]
+        finished.with_suffix(".part").write_text(json.dumps(rows, indent=1) + "\n")
+        finished.with_suffix(".part").replace(finished)
     summary = {
         part: summarise([r for r in rows if (r["clip"] in {c.name for c in clips}) == (part == "clips")])
         for part in ("clips", "images")
