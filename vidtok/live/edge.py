@@ -160,11 +160,12 @@ class Edge:
         Nothing queues: where this machine cannot keep up, a file plays slower and the tally counts it.
         """
         frames = iter(self.source)
-        began = clock()
+        began: float | None = None
         while (frame := await asyncio.to_thread(next, frames, None)) is not None:
             if self.source.live:
                 yield frame, clock()
                 continue
+            began = clock() - frame.time_s if began is None else began
             due = began + frame.time_s
             if clock() > due + LATE_S / 2:
                 self.tally.late += 1
