@@ -11,7 +11,7 @@ import pytest
 
 from edge_gate.budget import Caps
 from edge_gate.scene import Scene
-from edge_gate.source import Frame
+from edge_gate.source import Frame, SourceError
 from tests.vidtok.fakes import FakeEncoder, blocks, calm, frames, tables
 from transport import RecordingError
 from transport.adapters.file import CONTAINER_VERSION, MAGIC, FileReader, FileWriter
@@ -251,3 +251,22 @@ def test_an_error_leaves_the_older_recording_as_it_was(recording: Path, tmp_path
         list(encode(Breaking((96, 64), variant="still", duration_s=1.0), path))
     assert [each.name for each in tmp_path.iterdir()] == ["out.vtk"]
     assert path.read_bytes() == recording.read_bytes()
+
+
+class Unplugged:
+    """A camera that is unplugged after a few frames."""
+
+    name, size, fps, live = "camera 0", (64, 64), 10.0, True
+
+    def __iter__(self):
+        scene = Scene(size=self.size, fps=self.fps, variant="still")
+        yield from (scene.frame(k) for k in range(4))
+        raise SourceError("camera 0: unplugged")
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def test_what_a_camera_saw_before_it_was_unplugged_is_kept(tmp_path: Path) -> None:
+    assert len(list(encode(Unplugged(), tmp_path / "a.vtk"))) == 4
+    assert list(Replay(tmp_path / "a.vtk"))

@@ -8,13 +8,13 @@ source --Sender--> session ==joined, virtual time==> session --Receiver--> canva
 
 from __future__ import annotations
 
-import contextlib
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_gate.source import Frame, Source
+from edge_gate.source import Frame, Source, SourceError
 from transport.adapters.file import FileReader, FileWriter
 from transport.errors import RecordingError, RemoteProtocolError
 from transport.events import Closed
@@ -27,6 +27,8 @@ from vidtok.live.link import Joined, Tap, codec_hash
 from vidtok.live.receiver import Receiver, Update
 from vidtok.live.sender import SendConfig, Sender, Step, hello
 from vidtok.tokenizer.edge import EdgeEncoder, load_info
+
+logger = logging.getLogger(__name__)
 
 MAX_FPS = 240
 MAX_GAP_S = 600.0  # a live stream says something every second
@@ -100,10 +102,14 @@ def encode(source: Source, path: Path, config: SendConfig | None = None) -> Iter
             tap=lambda now, lane, data: writer.write(round(now * 1000), lane, data),
         )
         last = 0.0
-        with contextlib.suppress(KeyboardInterrupt):  # a camera ends when the person says so
+        try:
             for frame in source:
                 yield loop.step(frame)
                 last = frame.time_s
+        except (KeyboardInterrupt, SourceError) as end:  # how a camera ends; a file that breaks leaves nothing behind
+            if not source.live:
+                raise
+            logger.warning("%s ended, the recording is whole up to here: %s", source.name, end or "interrupted")
         loop.finish(last + 1 / source.fps)
 
 
