@@ -17,12 +17,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_gate.budget import TICK_S
 from edge_gate.motion import shrink
 
 Floats = NDArray[np.float32]
 T = TypeVar("T", bound=np.generic)
 
-TICK_S = 1e-3  # times closer than this are the same moment
 GLANCE_BLOCK = 8  # pixels on a side of a thumbnail's pixel
 UNKNOWN_NOVELTY = np.float32(1.0)
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments.pictures import load_images
-from experiments.train_tokenizer import Trainee, crop_batch
+from experiments.train_tokenizer import Trainee, averaged_weights, crop_batch
 from vidtok.model.tower import Tower, load_tower, to_input
 from vidtok.tokenizer.edge import WEIGHTS, digest_of
 from vidtok.tokenizer.fsq import CHANNELS, DIMS, LEVELS
@@ -37,7 +37,7 @@ def main() -> None:
     tower = load_tower()
     net = Trainee(tower)
     state = torch.load(args.checkpoint, weights_only=True)
-    net.load_state_dict({k.removeprefix("module."): v for k, v in state["average"].items() if k != "n_averaged"})
+    net.load_state_dict(averaged_weights(state))
     for name, network in (("encoder", net.encoder), ("head", net.head), ("viewer", net.viewer)):
         save_half(network, args.out / f"{name}.safetensors")
     export_onnx(load_encoder(args.out), args.out / "encoder.onnx", ("picture", "latents"), torch.zeros(1, 3, 64, 64))

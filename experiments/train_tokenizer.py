@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -273,10 +274,7 @@ def train(args: argparse.Namespace, pools: list[list[NDArray[np.uint8]]]) -> Non
     if not (args.out / "checkpoint.pt").exists():
         net.begin(*best_linear(tower, pools[0], args.size))
         if args.begin:
-            state = torch.load(args.begin, weights_only=True)["average"]
-            net.load_state_dict(
-                {k.removeprefix("module."): v for k, v in state.items() if k != "n_averaged"}, strict=False
-            )
+            net.load_state_dict(averaged_weights(torch.load(args.begin, weights_only=True)), strict=False)
         net.begin_pixels(*strongest_patterns(pools[0], args.size))
     learning = [p for p in net.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learning, args.rate, weight_decay=1e-4)
@@ -330,6 +328,11 @@ def _resume(out: Path, net: nn.Module, average: nn.Module, optimiser: torch.opti
     for module, name in ((net, "net"), (average, "average"), (optimiser, "optimiser")):
         module.load_state_dict(state[name])
     return int(state["step"])
+
+
+def averaged_weights(state: dict[str, Any]) -> dict[str, Tensor]:
+    """The averaged weights of a loaded checkpoint, by the trainee's own names."""
+    return {k.removeprefix("module."): v for k, v in state["average"].items() if k != "n_averaged"}
 
 
 def draw_curve(out: Path) -> None:

@@ -206,7 +206,7 @@ def _figures(story: Story, tally: Tally, judge: Reader) -> dict[str, float]:
     return {
         "seconds": tally.seconds, "frames": tally.frames, "kbps": tally.kbps, "tokens_per_s": tally.tokens_per_s,
         "dense_tokens_per_s": tally.cells * tally.frames / tally.seconds, "cells_sent": tally.share,
-        "frames_looked_at": tally.looked / max(1, tally.frames), "frames_skipped": tally.late,
+        "frames_looked_at": tally.looked / max(1, tally.frames), "frames_late": tally.late,
         "glass_to_token_p50_ms": float(p50), "glass_to_token_p95_ms": float(p95),
         "model_read_ms": float(np.median(story.read_ms or [float("nan")])),
         "edge_cpu_ms_per_frame": tally.cpu_s / max(1, tally.frames) * 1000,

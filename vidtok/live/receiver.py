@@ -37,6 +37,11 @@ class Update:
     capture_ms: int
 
 
+def is_frame_rate(value: object) -> bool:
+    """Whether a stranger's value can be a frame rate."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MAX_FPS
+
+
 class Receiver:
     """Keeps the canvas in step with the sender's."""
 
@@ -80,7 +85,7 @@ class Receiver:
             grid = Grid(width, height)
         except ValueError as error:
             raise RemoteProtocolError(f"the greeting's size is not one we hold: {error}") from None
-        if not isinstance(fps, int | float) or not 0 < fps <= MAX_FPS or not isinstance(source, str):
+        if not is_frame_rate(fps) or not isinstance(source, str):
             raise RemoteProtocolError("the greeting names no frame rate or no source")
         name = "".join(letter if letter.isprintable() else "?" for letter in source[:80])
         self.meta = {"width": width, "height": height, "fps": fps, "source": name}

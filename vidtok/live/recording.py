@@ -24,13 +24,12 @@ from vidtok.canvas import Canvas, Grid
 from vidtok.edits import Kind
 from vidtok.entropy import Tables, load_tables
 from vidtok.live.link import Joined, Tap, codec_hash
-from vidtok.live.receiver import Receiver, Update
+from vidtok.live.receiver import Receiver, Update, is_frame_rate
 from vidtok.live.sender import SendConfig, Sender, Step, hello
 from vidtok.tokenizer.edge import EdgeEncoder, load_info
 
 logger = logging.getLogger(__name__)
 
-MAX_FPS = 240
 MAX_GAP_S = 600.0  # a live stream says something every second
 
 
@@ -184,7 +183,7 @@ class Replay:
 
 def _check_fps(reader: FileReader) -> None:
     fps = reader.meta.get("fps")
-    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps <= MAX_FPS:
+    if not is_frame_rate(fps):
         raise RecordingError(f"{reader.path}: corrupted: its frame rate is {fps!r}; record it again")
 
 

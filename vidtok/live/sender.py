@@ -29,7 +29,7 @@ from transport.session import Session
 from vidtok.bitstream import encode_payload, value_costs
 from vidtok.canvas import CELL, Canvas, Grid, blank
 from vidtok.codec import MOVE_REACH, diff, patch, split
-from vidtok.edits import Kind, Pan, Patch
+from vidtok.edits import Pan, Patch
 from vidtok.entropy import Tables
 from vidtok.tokenizer.edge import EdgeEncoder, TokenizerInfo, codes_of
 from vidtok.tokenizer.fsq import CHANNELS, DIMS, LEVELS, dequantise, unpack
@@ -136,11 +136,16 @@ class Sender:
         if self._settled == (base.version, view):
             return self._report(looked, self._still, None, 0)
         before = base.panned(view.position[0] - base.position[0], view.position[1] - base.position[1])
-        score = self._score(view, before)
+        held = dequantise(unpack(before.codes)).reshape(*before.depth.shape, CHANNELS)
+        shown = coverage(self.grid.rows, self.grid.cols, before.offset, CELL)
+        score = novelty(view.latents, held, before.depth, self._weights, self.config.gate)
+        score = np.where(shown >= self.config.gate.coverage, score * shown, 0).astype(np.float32)
         assert self._gate.quiet is not None
         if looked:
             self._gate = replace(self._gate, quiet=self._gate.quiet.watched(score, time_s, self.config.gate))
-        edits, payloads = self._choose(view, base, before, score, time_s, now)
+        moves = self._moves(view, held, before, score)
+        offer = self._offer(view, before, score, shown, moves, time_s)
+        edits, payloads = self._choose(view, base, offer, moves, time_s, now)
         if not payloads:
             self._settle(base, before, view, score)
             return self._report(looked, score, None, 0)
@@ -172,24 +177,16 @@ class Sender:
         self._gate = GateState(glanced, quiet, latents)
         self._view = View(position, latents, codes_of(latents))
 
-    def _score(self, view: View, before: Canvas) -> NDArray[np.float32]:
-        held = dequantise(unpack(before.codes)).reshape(*before.depth.shape, CHANNELS)
-        score = novelty(view.latents, held, before.depth, self._weights, self.config.gate)
-        shown = coverage(self.grid.rows, self.grid.cols, before.offset, CELL)
-        return np.where(shown >= self.config.gate.coverage, score * shown, 0).astype(np.float32)
-
     # -- choosing
 
     def _choose(
-        self, view: View, base: Canvas, before: Canvas, score: NDArray[np.float32], time_s: float, now: float
+        self, view: View, base: Canvas, offer: Offer, moves: NDArray[np.int8], time_s: float, now: float
     ) -> tuple[Patch, list[tuple[Patch, bytes]]]:
         """What to send, as one patch and as the payloads that carry it; none when nothing is worth sending."""
         left = self.ledger.left(time_s)
         free = left.bits - min(CONTROL_BITS, self.ledger.caps.kbps * 250)
         bits = min(max(free * FRAME_SHARE, min(free, SMALL_BITS)), self.session.allowance(now) * 8.0) - HEADER_BITS
         tokens = math.ceil(left.tokens * FRAME_SHARE)
-        moves = self._moves(view, before, score)
-        offer = self._offer(view, before, score, moves, time_s)
         pan = Pan(view.position[0] - base.position[0], view.position[1] - base.position[1])
         panned = int(pan != Pan(0, 0))
         share = 1.0 if tokens >= panned else 0.0
@@ -208,9 +205,10 @@ class Sender:
             share *= 0.8
         return edits, []
 
-    def _moves(self, view: View, before: Canvas, score: NDArray[np.float32]) -> NDArray[np.int8]:
+    def _moves(
+        self, view: View, held: NDArray[np.float32], before: Canvas, score: NDArray[np.float32]
+    ) -> NDArray[np.int8]:
         weights = np.sqrt(self._weights / self._weights.mean(1, keepdims=True)).ravel()
-        held = dequantise(unpack(before.codes)).reshape(*before.depth.shape, CHANNELS)
         news = (score > self.config.gate.news) & (before.depth > 0)
         moves = cell_moves(
             view.latents * weights, held * weights, before.depth, news,
@@ -221,11 +219,20 @@ class Sender:
         return moves
 
     def _offer(
-        self, view: View, before: Canvas, score: NDArray[np.float32], moves: NDArray[np.int8], time_s: float
+        self,
+        view: View,
+        before: Canvas,
+        score: NDArray[np.float32],
+        shown: NDArray[np.float32],
+        moves: NDArray[np.int8],
+        time_s: float,
     ) -> Offer:
         assert self._gate.quiet is not None
-        shown = coverage(self.grid.rows, self.grid.cols, before.offset, CELL) >= self.config.gate.coverage
-        quiet = np.where(shown & (score <= self.config.gate.news), self._gate.quiet.quiet_s(time_s), -1)
+        quiet = np.where(
+            (shown >= self.config.gate.coverage) & (score <= self.config.gate.news),
+            self._gate.quiet.quiet_s(time_s),
+            -1,
+        )
         full = before.depth >= self.config.levels
         return Offer(
             gain=np.where(score > self.config.gate.news, score, 0).astype(np.float32),
@@ -291,8 +298,3 @@ def _wire_bits(payloads: list[tuple[Patch, bytes]]) -> int:
 def hello(grid: Grid, fps: float, name: str) -> Mapping[str, object]:
     """What the sender's greeting says of its stream."""
     return {"width": grid.width, "height": grid.height, "fps": fps, "source": name[:80], "levels": LEVELS}
-
-
-def kinds(step: Step) -> dict[str, int]:
-    """How many edits of each kind a step sent."""
-    return {kind.name.lower(): int((step.kind == kind).sum()) for kind in Kind if kind != Kind.KEEP}

@@ -55,16 +55,18 @@ class Server:
         )
         receiver = Receiver(session, self._tables)
         fresh: asyncio.Queue[Update | None] = asyncio.Queue(1)
-        async with Connection(session, endpoint) as connection:
-            reading = asyncio.create_task(self._read(name, connection, receiver, fresh))
-            try:
-                await self._follow(name, connection, receiver, fresh)
-            except RemoteProtocolError as error:
-                self._report({"event": "refused", "stream": name, "reason": str(error)})
-                await connection.close(CloseCode.PROTOCOL_ERROR, str(error)[:100])
-            finally:
-                await self._finish(reading, fresh)
-        self._ended.set()
+        try:
+            async with Connection(session, endpoint) as connection:
+                reading = asyncio.create_task(self._read(name, receiver, fresh))
+                try:
+                    await self._follow(name, connection, receiver, fresh)
+                except RemoteProtocolError as error:
+                    self._report({"event": "refused", "stream": name, "reason": str(error)})
+                    await connection.close(CloseCode.PROTOCOL_ERROR, str(error)[:100])
+                finally:
+                    await self._finish(reading, fresh)
+        finally:
+            self._ended.set()
 
     async def ended(self) -> None:
         """Wait until a stream has ended."""
@@ -72,11 +74,9 @@ class Server:
 
     async def _finish(self, reading: asyncio.Task[None], fresh: asyncio.Queue[Update | None]) -> None:
         """Let the newest canvas still be read, then end the reading; what went wrong there is told here."""
-        if not reading.done():
-            if fresh.empty():
-                fresh.put_nowait(None)
-            else:
-                await asyncio.wait((asyncio.create_task(fresh.put(None)), reading), return_when="ALL_COMPLETED")
+        last = asyncio.create_task(fresh.put(None))
+        await asyncio.wait((last, reading), return_when=asyncio.FIRST_COMPLETED)
+        last.cancel()  # of no effect unless the reading has failed with the queue full
         await reading
 
     async def _follow(
@@ -113,9 +113,7 @@ class Server:
             "latency_ms": round(time.time() * 1000 - receiver.started_wall_ms - update.capture_ms, 2),
         }  # fmt: skip
 
-    async def _read(
-        self, name: str, connection: Connection, receiver: Receiver, fresh: asyncio.Queue[Update | None]
-    ) -> None:
+    async def _read(self, name: str, receiver: Receiver, fresh: asyncio.Queue[Update | None]) -> None:
         """Read the newest canvas, then the then newest: what came between is never queued."""
         while (update := await fresh.get()) is not None:
             async with self._model:
