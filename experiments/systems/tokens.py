@@ -1,0 +1,112 @@
+"""Other people's policies on our tokens: raw ids at a fixed rate, and two that drop tokens which seem redundant.
+
+The last two are about tokens alone (they were made for a server that has the video already), so they have no bytes.
+Only the policy differs: tokenizer, token head and judge are the same as ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_gate.source import Frame
+from experiments.systems import Clip, Known, System
+from experiments.systems.ours import encoder
+from vidtok.canvas import CELL, Canvas, Grid, blank
+from vidtok.codec import diff, patch
+from vidtok.tokenizer.edge import codes_of, load_info
+from vidtok.tokenizer.fsq import CHANNELS, LEVELS, dequantise, unpack
+
+MTU = 1188  # bytes of ids in an RTP packet
+DEVIATION = np.float32(255 * 0.226)  # of ImageNet's pixels, the mean of three channels: RLT's thresholds are in these
+
+Mask = NDArray[np.bool_]
+
+
+def systems() -> list[System]:
+    """Raw ids, Run-Length Tokenization, differential token dropping."""
+    build = load_info().digest.hex()
+    raw = {f"{fps} fps, {n} level{'s' * (n > 1)}": (fps, n) for fps, n in ((1, 1), (1, 2), (1, 4), (5, 2), (10, 1), (10, 4))}
+    return [
+        System("raw-ids", "16-bit ids of every cell, a level each, at a fixed rate, as 5G-MAG's tokenId codec sends them",
+               raw_ids, raw, "tokens", build=build),
+        System("rlt", "Run-Length Tokenization: a token is dropped whose pixels are within a threshold of the frame "
+               "before (mean absolute difference in ImageNet deviations; 0.1 in the paper), on our four levels",
+               keep_some, {f"{t:g}": Policy("pixels", t) for t in (0.6, 0.4, 0.2, 0.1, 0.05, 0.025)}, "tokens", build=build),
+        System("dtd", "TimeChat-Online's differential token dropping: a token is dropped whose cosine with the same place "
+               "in the frame before reaches a threshold, on our four levels",
+               keep_some, {f"{t:g}": Policy("tokens", t) for t in (0.3, 0.5, 0.7, 0.85, 0.95, 0.99)}, "tokens", build=build),
+    ]  # fmt: skip
+
+
+def raw_ids(params: tuple[int, int], clip: Clip) -> Iterator[Known]:
+    """All cells, `fps` times a second, two bytes a code."""
+    fps, levels = params
+    canvas, due, known = blank(Grid(*clip.size)), 0.0, Known()
+    wanted = canvas.visible()
+    for frame in clip:
+        if frame.time_s + 1e-9 >= due:
+            due += 1 / fps
+            canvas = put(canvas, codes_of(encoder()(frame.pixels)), wanted, levels)
+            size = 2 * levels * clip.cells
+            known = Known(
+                canvas=canvas,
+                bytes=(known.bytes or 0) + size,
+                packets=known.packets + -(-size // MTU),
+                tokens=known.tokens + clip.cells,
+            )
+        yield known
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What neighbouring frames are compared by, and from which likeness on a token is dropped."""
+
+    by: str
+    threshold: float
+
+    def keeps(self, before: Seen, now: Seen) -> Mask:
+        """(rows, cols): the tokens that stay."""
+        if self.by == "pixels":
+            return np.asarray(np.abs(now.pixels - before.pixels).mean(-1) / DEVIATION > self.threshold)
+        both = (now.tokens * before.tokens).sum(-1)
+        lengths = np.linalg.norm(now.tokens, axis=-1) * np.linalg.norm(before.tokens, axis=-1)
+        return np.asarray(both < self.threshold * lengths)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A frame, cell by cell."""
+
+    codes: NDArray[np.uint16]  # (rows, cols, LEVELS)
+    tokens: NDArray[np.float32]  # (rows, cols, CHANNELS)
+    pixels: NDArray[np.float32]  # (rows, cols, CELL * CELL * 3)
+
+    @classmethod
+    def of(cls, frame: Frame) -> Seen:
+        """Look at a frame."""
+        codes = codes_of(encoder()(frame.pixels))[:-1, :-1]
+        rows, cols = codes.shape[:2]
+        cells = frame.pixels.reshape(rows, CELL, cols, CELL, 3).swapaxes(1, 2).reshape(rows, cols, -1)
+        return cls(codes, dequantise(unpack(codes)).reshape(rows, cols, CHANNELS), cells.astype(np.float32))
+
+
+def keep_some(policy: Policy, clip: Clip) -> Iterator[Known]:
+    """The first frame whole, of every further one the tokens that differ from the frame before."""
+    canvas, before, tokens = blank(Grid(*clip.size)), None, 0
+    for frame in clip:
+        now = Seen.of(frame)
+        kept = np.ones(now.codes.shape[:2], bool) if before is None else policy.keeps(before, now)
+        before = now
+        tokens += int(kept.sum())
+        if kept.any():
+            canvas = put(canvas, np.pad(now.codes, ((0, 1), (0, 1), (0, 0))), np.pad(kept, ((0, 1), (0, 1))), LEVELS)
+        yield Known(canvas=canvas, bytes=None, tokens=tokens, news=kept)
+
+
+def put(canvas: Canvas, codes: NDArray[np.uint16], cells: Mask, levels: int) -> Canvas:
+    """The canvas with these cells replaced."""
+    return patch(canvas, diff(codes, canvas, (cells * levels).astype(np.uint8)), canvas.version + 1)
