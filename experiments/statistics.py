@@ -68,6 +68,15 @@ def _number(value: Any) -> float | None:
 # Curves
 
 
+def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The (cost, quality) points that no other point beats on both, from cheap to dear."""
+    front: list[tuple[float, float]] = []
+    for cost, quality in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or quality > front[-1][1]:
+            front.append((cost, quality))
+    return front
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A figure, its 95% interval, and the share of draws that have one. None: the curves do not tell."""
@@ -97,7 +106,7 @@ class Curves:
         return _fit(weights @ table[:, :, 0], weights @ table[:, :, 1])
 
     def front(self, system: str) -> list[tuple[float, float]]:
-        """(cost, quality) of the mean points that no other point beats on both, from cheap to dear."""
+        """(cost, quality) of the Pareto front of its mean points, from cheap to dear."""
         fit = self._fits.get(system)
         return [] if fit is None else fit.points(0)
 

@@ -26,6 +26,7 @@ from experiments.statistics import (
     _reference_bd_rate,
     cheapest,
     means,
+    pareto,
     summarise,
     versus,
 )
@@ -88,6 +89,7 @@ def test_the_front_is_what_no_point_beats(rows: list[list[tuple[int, int]]]) -> 
     for points, costs, qualities, number in zip(rows, cost, quality, count, strict=True):
         best = {p for p in points if not any(o != p and o[0] <= p[0] and o[1] >= p[1] for o in points)}
         assert list(zip(costs[:number], qualities[:number], strict=True)) == sorted(best)
+        assert pareto(points) == sorted(best)
 
 
 def test_points_that_cost_nothing_have_no_logarithm() -> None:
