@@ -3,8 +3,8 @@
     means (a row per system and setting) --a line per system through its Pareto front--> PNG
     summary["bits_at"]                   --a bar per system with its interval--------> PNG
 
-A family has a colour, a system its own marker and dashes; they are the same in every figure. Settings that another of
-the same system beats on both axes are drawn small and off the line: that is what the figures at equal quality use.
+A family has a colour, a system its own marker and dashes; they are the same in every figure. A setting that another of
+the same system beats on both axes is drawn small and off the line; figures at equal quality do without it, too.
 """
 
 from __future__ import annotations

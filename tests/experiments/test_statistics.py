@@ -70,6 +70,7 @@ def test_means_are_over_all_clips_in_order_of_first_appearance() -> None:
 
 
 @given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=20), st.randoms())
+@settings(deadline=None)
 def test_a_mean_does_not_depend_on_the_order_of_clips(values: list[float], random: Any) -> None:
     rows = [{"system": "a", "setting": "1", "clip": str(n), "kbps": value} for n, value in enumerate(values)]
     mixed = random.sample(rows, len(rows))
@@ -83,6 +84,7 @@ GRID = st.tuples(st.integers(1, 12), st.integers(1, 12))
 
 
 @given(st.lists(st.lists(GRID, min_size=5, max_size=5), min_size=1, max_size=4))
+@settings(deadline=None)
 def test_the_front_is_what_no_point_beats(rows: list[list[tuple[int, int]]]) -> None:
     table = np.array(rows, float)
     cost, quality, count = _fronts(table[:, :, 0], table[:, :, 1])
@@ -105,6 +107,7 @@ steps = st.lists(st.floats(0.001, 3), min_size=1, max_size=6)
 
 
 @given(steps, st.data())
+@settings(deadline=None)
 def test_between_points_it_is_scipys_pchip(rises: list[float], data: st.DataObject) -> None:
     widths = data.draw(st.lists(st.floats(0.001, 0.2), min_size=len(rises), max_size=len(rises)))
     x, y = np.cumsum([0.3, *widths]), np.cumsum([0.0, *rises])
@@ -118,6 +121,7 @@ def test_between_points_it_is_scipys_pchip(rises: list[float], data: st.DataObje
 
 
 @given(st.lists(st.tuples(st.floats(0.5, 500), st.floats(0, 1)), min_size=1, max_size=8), st.floats(0, 1))
+@settings(deadline=None)
 def test_nothing_is_extrapolated(curve: list[tuple[float, float]], quality: float) -> None:
     curves = Curves(system("a", curve, clips=("x",)), draws=2)
     front = curves.front("a")
@@ -248,6 +252,7 @@ curve = st.lists(st.tuples(st.floats(0.5, 500), st.floats(0.3, 0.95)), min_size=
 
 
 @given(curve, curve)
+@settings(deadline=None)
 def test_ours_and_the_reference_agree(test: list[tuple[float, float]], anchor: list[tuple[float, float]]) -> None:
     a, b = (_fit(table[None, :, 0], table[None, :, 1]) for table in (np.array(test), np.array(anchor)))
     distance = _log_distance(a, b)[0]
@@ -257,7 +262,7 @@ def test_ours_and_the_reference_agree(test: list[tuple[float, float]], anchor: l
 
 
 @given(curve, curve, st.integers(0, 2))
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 def test_figures_are_finite_whatever_the_curves(
     one: list[tuple[float, float]], two: list[tuple[float, float]], zeros: int
 ) -> None:
@@ -303,7 +308,7 @@ def test_a_summary_holds_what_it_says() -> None:
 
 
 @given(st.randoms())
-@settings(max_examples=8)
+@settings(max_examples=8, deadline=None)
 def test_rows_in_any_order_give_the_same_figures(random: Any) -> None:
     rows = all_rows()
     summary, other = summarise(rows), summarise(random.sample(rows, len(rows)))
