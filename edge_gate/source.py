@@ -37,6 +37,7 @@ Stamped = tuple[float, float, T]
 """When a picture was taken, for how long it stands if nothing follows, and the picture."""
 
 CELL_PX = 16
+ROUNDING_S = 1e-6  # a sum of times that is meant to fall on a tick may overshoot it by less
 SMALLEST_PX = 64
 LARGEST_PX = 1920
 NATIVE_LONG_PX = 1280
@@ -219,7 +220,7 @@ def resample(stamped: Iterable[Stamped[T]], fps: float, duration_s: float | None
         if newest_s >= limit_s:
             return
         held, end_s = [item], newest_s + length_s
-    while held and tick / fps < min(end_s, limit_s):
+    while held and tick / fps < min(end_s - ROUNDING_S, limit_s):
         yield tick, held[0]
         tick += 1
 

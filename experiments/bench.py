@@ -1,7 +1,7 @@
 """What every experiment shares: its command line, rows that survive an interruption, workers, machine and report.
 
-    jobs (a key each) --minus the rows already in results.json--> worker processes --rows--> results.json
-                                                                                    --> summary.json, PNGs, report.md
+jobs (a key each) --minus the rows already in results.json--> worker processes --rows--> results.json
+                                                                                --> summary.json, PNGs, report.md
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class BenchError(Exception):
 
 
 def parser(name: str, doc: str | None, *, clips: bool | None = True) -> argparse.ArgumentParser:
-    """The flags that experiments share; `clips` says whether --clips is needed, may be left out, or isn't there (None)."""
+    """The flags that experiments share; --clips is needed (True), may be left out (False) or isn't there (None)."""
     head = (doc or "").strip().splitlines()[0]
     out = argparse.ArgumentParser(prog=f"python -m experiments.{name}", description=head)
     if clips is not None:
@@ -75,18 +75,29 @@ def find_clips(folder: Path) -> list[Path]:
 
 
 class Rows:
-    """The rows of results.json; each is on disk as soon as it is added."""
+    """The rows of results.json, one a key; each is on disk as soon as it is added.
 
-    def __init__(self, out: Path, key: Sequence[str]) -> None:
+    `run` holds what is the same for every row of a run (size, seconds, ...). A file of another run is refused, so that
+    nobody averages over both.
+    """
+
+    def __init__(self, out: Path, key: Sequence[str], run: Mapping[str, Any] | None = None) -> None:
         out.mkdir(parents=True, exist_ok=True)
         self._path, self._key = out / "results.json", tuple(key)
         self._rows: dict[Key, Row] = {}
         for row in self._read():
+            for name, value in (run or {}).items():
+                if row.get(name) != value:
+                    raise BenchError(
+                        f"{self._path}: holds rows with {name} {row.get(name)}, this run has {value}; "
+                        "give another --out, or move the file away"
+                    )
             self._rows[self._of(row)] = row
 
-    def has(self, **key: Any) -> bool:
-        """Whether the row of a key is there."""
-        return self._of(key) in self._rows
+    def has(self, **wanted: Any) -> bool:
+        """Whether the row of a key is there, and is as wanted in the columns besides the key (of this build, say)."""
+        row = self._rows.get(self._of(wanted))
+        return row is not None and all(row.get(name) == value for name, value in wanted.items())
 
     def add(self, rows: Iterable[Row]) -> None:
         """Take rows in and write the file; a row with the same key is replaced."""

@@ -4,9 +4,8 @@
 
 A system of your own is one file; see `third_party_example.py` and pass its path to `--systems`. The rules:
 
-- yield exactly one `Known` for each frame that you take from the clip, before taking the next; the harness refuses
-  a system that looks ahead. Only a library that hands its packets over late may (`late=True`), and then a test must
-  show that what it says of a frame does not depend on later ones (`experiments.systems.check.same_past`);
+- yield exactly one `Known` for each frame that you take from the clip, before taking the next: the harness refuses
+  a system that looks ahead;
 - `bytes`, `packets` and `tokens` count from the start of the clip, both directions, headers included;
 - yield the very same picture object while the receiver holds the same picture: it is not judged twice.
 """
@@ -84,7 +83,6 @@ class System:
     settings: Mapping[str, Any]  # label -> what `run` gets; from cheap to dear
     family: str = "other"  # systems of a family share a colour in the plots
     quick: Sequence[str] = ()  # the settings of a --quick run; none: first, middle, last
-    late: bool = False  # its library hands packets over late; what they say is still causal
     packet_bytes: int = RTP_BYTES
     build: str = ""  # what its figures depend on besides its settings; rows of another build are stale
 
@@ -110,7 +108,7 @@ def follow(system: System, params: Any, clip: Clip) -> Iterator[tuple[Frame, Kno
     for known in system.run(params, replace(clip, frames=watched)):
         if len(taken) <= told:
             raise BenchError(f"{system.name}: tells of frame {told} of {clip.name} before looking at it")
-        if len(taken) > told + 1 and not system.late:
+        if len(taken) > told + 1:
             raise BenchError(f"{system.name}: looked at frame {told + 1} of {clip.name} before telling of {told}")
         yield taken[told], known
         told += 1

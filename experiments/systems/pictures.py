@@ -1,6 +1,6 @@
 """Pictures now and then: what hosted realtime models and agent frameworks are fed today, held in between.
 
-    frame --policy: send it?--> JPEG --> receiver holds it until the next
+frame --policy: send it?--> JPEG --> receiver holds it until the next
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ def systems() -> list[System]:
     """JPEG at fixed rates, and behind a filter of whole frames."""
     about = f"OpenCV {cv2.__version__} JPEG, 4:2:0, optimised tables; {HOSTED_TOKENS} tokens a picture; held in between"
     held = {f"q{quality}": Params(quality, every_s=1.0) for quality in QUALITIES}
-    speaking = {
-        f"q75 {rate:g} fps, within 1024x1024": Params(75, every_s=1 / rate) for rate in (0.3, 1.0)
-    }
+    speaking = {f"q75 {rate:g} fps, within 1024x1024": Params(75, every_s=1 / rate) for rate in (0.3, 1.0)}
     filtered = {
         f"q{quality} {threshold:g}": Params(quality, threshold=threshold)
         for threshold, quality in ((0.95, 75), (0.98, 75), (0.99, 75), (0.995, 30), (0.995, 75), (0.999, 30))
@@ -41,8 +39,8 @@ def systems() -> list[System]:
             "pictures", packet_bytes=TCP_BYTES,
         ),
         System(
-            "frame-filter", f"vllm-omni's filter: a frame is sent unless 1 - MSE / 255^2 of its 64x64 thumbnail against "
-            f"the last one sent reaches the threshold (0.95 as shipped); {about}", send, filtered,
+            "frame-filter", "vllm-omni's filter: a frame is sent unless 1 - MSE / 255^2 of its 64x64 thumbnail "
+            f"against the last one sent reaches the threshold (0.95 as shipped); {about}", send, filtered,
             "pictures", quick=("q75 0.95", "q75 0.99", "q30 0.999"), packet_bytes=TCP_BYTES,
         ),
     ]  # fmt: skip

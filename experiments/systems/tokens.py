@@ -29,17 +29,26 @@ Mask = NDArray[np.bool_]
 def systems() -> list[System]:
     """Raw ids, Run-Length Tokenization, differential token dropping."""
     build = load_info().digest.hex()
-    raw = {f"{fps} fps, {n} level{'s' * (n > 1)}": (fps, n) for fps, n in ((1, 1), (1, 2), (1, 4), (5, 2), (10, 1), (10, 4))}
+    raw = {
+        f"{fps} fps, {n} level{'s' * (n > 1)}": (fps, n)
+        for fps, n in ((1, 1), (1, 2), (1, 4), (5, 2), (10, 1), (10, 4))
+    }
+    by_pixels = {f"{t:g}": Policy("pixels", t) for t in (0.6, 0.4, 0.2, 0.1, 0.05, 0.025)}
+    by_tokens = {f"{t:g}": Policy("tokens", t) for t in (0.3, 0.5, 0.7, 0.85, 0.95, 0.99)}
+    about_raw = "16-bit ids of every cell, a level each, at a fixed rate, as 5G-MAG's tokenId codec sends them"
+    about_rlt = (
+        "Run-Length Tokenization: a token is dropped whose pixels are within a threshold of the frame before "
+        "(mean absolute difference in ImageNet deviations; 0.1 in the paper), on our four levels"
+    )
+    about_dtd = (
+        "TimeChat-Online's differential token dropping: a token is dropped whose cosine with the same place in the "
+        "frame before reaches a threshold, on our four levels"
+    )
     return [
-        System("raw-ids", "16-bit ids of every cell, a level each, at a fixed rate, as 5G-MAG's tokenId codec sends them",
-               raw_ids, raw, "tokens", build=build),
-        System("rlt", "Run-Length Tokenization: a token is dropped whose pixels are within a threshold of the frame "
-               "before (mean absolute difference in ImageNet deviations; 0.1 in the paper), on our four levels",
-               keep_some, {f"{t:g}": Policy("pixels", t) for t in (0.6, 0.4, 0.2, 0.1, 0.05, 0.025)}, "tokens", build=build),
-        System("dtd", "TimeChat-Online's differential token dropping: a token is dropped whose cosine with the same place "
-               "in the frame before reaches a threshold, on our four levels",
-               keep_some, {f"{t:g}": Policy("tokens", t) for t in (0.3, 0.5, 0.7, 0.85, 0.95, 0.99)}, "tokens", build=build),
-    ]  # fmt: skip
+        System("raw-ids", about_raw, raw_ids, raw, "tokens", build=build),
+        System("rlt", about_rlt, keep_some, by_pixels, "tokens", build=build),
+        System("dtd", about_dtd, keep_some, by_tokens, "tokens", build=build),
+    ]
 
 
 def raw_ids(params: tuple[int, int], clip: Clip) -> Iterator[Known]:
