@@ -83,10 +83,11 @@ class Rows:
 
     def __init__(self, out: Path, key: Sequence[str], run: Mapping[str, Any] | None = None) -> None:
         out.mkdir(parents=True, exist_ok=True)
+        self.run = dict(run or {})
         self._path, self._key = out / "results.json", tuple(key)
         self._rows: dict[Key, Row] = {}
         for row in self._read():
-            for name, value in (run or {}).items():
+            for name, value in self.run.items():
                 if row.get(name) != value:
                     raise BenchError(
                         f"{self._path}: holds rows with {name} {row.get(name)}, this run has {value}; "

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from edge_gate.budget import Caps
 from edge_gate.source import open_source
-from experiments.pictures import VIDEOS
+from experiments import bench
+from experiments.bench import Row, Rows
 from vidtok.bitstream import encode_payload
 from vidtok.canvas import Grid, blank
 from vidtok.codec import diff
@@ -39,48 +40,30 @@ SYSTEMS = {
     "vidtok-no-move": {"move_reach": 0},
     "vidtok-no-motion": {"pan": False, "move_reach": 0},
 }
-Row = dict[str, Any]
 
 
-def main() -> None:
+def run(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="experiments.codec_gains", description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=Path, help="folder of videos to run besides the built-in scenes")
-    parser.add_argument("--out", type=Path, required=True)
+    parser = bench.parser("codec_gains", __doc__, clips=False)
     parser.add_argument("--size", default="256")
     parser.add_argument("--fps", type=float, default=10.0)
     parser.add_argument("--kbps", type=float, default=60.0)
     parser.add_argument("--tokens-per-s", type=float, default=1500.0)
-    parser.add_argument("--quick", action="store_true", help="three seconds of each, every fourth clip")
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    clips = sorted(p for p in args.clips.rglob("*") if p.suffix.lower() in VIDEOS) if args.clips else []
+    args = parser.parse_args(argv)
+    clips = bench.find_clips(args.clips) if args.clips else []
     specs = [*SCENES, *map(str, clips[:: 4 if args.quick else 1])]
-    rows = list(run(specs, args))
+    setting = f"{args.kbps:g} kbps, {args.tokens_per_s:g} tokens/s, {args.size}, {args.fps:g} fps"
+    kept = Rows(args.out, ("system", "clip"), {"setting": setting + (", quick" if args.quick else "")})
+    reader, encoder = Reader(), EdgeEncoder()
+    keys = [{"system": system, "clip": Path(spec).name} for spec in specs for system in SYSTEMS]
+    for key, spec in zip(tqdm(keys, "streams"), [spec for spec in specs for _ in SYSTEMS], strict=True):
+        if not kept.has(**key):
+            kept.add([{**key, "setting": kept.run["setting"], **stream(spec, key["system"], args, reader, encoder)}])
+    rows = kept.keep(keys)
     summary = summarise(rows)
-    (args.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    bench.write_json(args.out / "summary.json", summary)
     draw(rows, args.out / "gains.png")
     print(json.dumps(summary, indent=1))
-
-
-def run(specs: list[str], args: argparse.Namespace) -> Iterator[Row]:
-    """Every row, the finished ones from disk."""
-    path = args.out / "results.json"
-    rows: list[Row] = json.loads(path.read_text()) if path.exists() else []
-    done = {(row["system"], row["setting"], row["clip"]) for row in rows}
-    setting = f"{args.kbps:g} kbps, {args.tokens_per_s:g} tokens/s, {args.size}, {args.fps:g} fps" + (
-        ", quick" if args.quick else ""
-    )
-    reader, encoder = Reader(), EdgeEncoder()
-    jobs = [(spec, system) for spec in specs for system in SYSTEMS]
-    for spec, system in tqdm(jobs, "streams"):
-        clip = Path(spec).name
-        if (system, setting, clip) not in done:
-            row = {"system": system, "setting": setting, "clip": clip, **stream(spec, system, args, reader, encoder)}
-            rows.append(row)
-            path.with_suffix(".part").write_text(json.dumps(rows, indent=1) + "\n")
-            path.with_suffix(".part").replace(path)
-    yield from (row for row in rows if row["setting"] == setting)
 
 
 def stream(spec: str, system: str, args: argparse.Namespace, reader: Reader, encoder: EdgeEncoder) -> Row:
@@ -168,4 +151,4 @@ def draw(rows: list[Row], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    bench.main(run)

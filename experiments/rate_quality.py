@@ -235,8 +235,8 @@ def report(args: argparse.Namespace, rows: list[Row], summary: Row, systems: dic
             "- `wire_kbps`: the same and what lies below each packet, by arithmetic: 50 bytes for SRTP over UDP, "
             "93 for a data channel, 79 for a WebSocket over TLS.",
             "- `feature_cosine`: EfficientNet-lite0's pooled features of the true frame against what the receiver "
-            "knows at that frame's time, the mean over all frames; ours through token head or viewer, whichever is better "
-            "on that clip, both beside it. `top1_agreement`: how often the label is the same.",
+            "knows at that frame's time, the mean over all frames; ours through token head or viewer, whichever is "
+            "better on that clip, both beside it. `top1_agreement`: how often the label is the same.",
             "- `feature_cosine_unseen`: EfficientNet-lite2, through pictures for every system.",
             "- `tokens_per_s`: 258 a picture for hosted models, every cell of every frame for decoded video, tokens "
             "sent for ours.",

@@ -7,11 +7,9 @@ Also checks that torch and onnxruntime agree on the codes. Clips that are finish
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,14 +18,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from edge_gate.source import open_source
-from experiments.pictures import VIDEOS
+from experiments import bench
+from experiments.bench import Row, Rows
 from vidtok.model.tower import load_tower, to_input
 from vidtok.tokenizer.edge import EdgeEncoder, codes_of
 from vidtok.tokenizer.fsq import LEVELS
 from vidtok.tokenizer.networks import context, quantise_ste
 from vidtok.tokenizer.store import load_encoder, load_head, load_viewer
-
-Row = dict[str, Any]
 
 
 class Judge:
@@ -64,36 +61,29 @@ class Judge:
             }
 
 
-def main() -> None:
+def run(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="experiments.tokenizer_quality", description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=Path, help="folder of videos: first six seconds, two frames a second")
+    parser = bench.parser("tokenizer_quality", __doc__, clips=False)
     parser.add_argument("--images", type=Path, help="folder of pictures")
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--size", default="256")
-    parser.add_argument("--quick", action="store_true", help="one frame in four")
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    judge, rows = Judge(), []
-    picked = f"{args.size}{', quick' if args.quick else ''}"
-    finished = args.out / "results.json"
-    if finished.exists():
-        rows = [row for row in json.loads(finished.read_text()) if row["frames"] == picked]
-    clips = sorted(p for p in args.clips.rglob("*") if p.suffix.lower() in VIDEOS) if args.clips else []
+    args = parser.parse_args(argv)
+    clips = bench.find_clips(args.clips) if args.clips else []
     jobs = [(p, 2.0, 6.0) for p in clips] + ([(args.images, 1.0, None)] if args.images else [])
+    kept = Rows(args.out, ("clip", "setting"), {"frames": f"{args.size}{', quick' if args.quick else ''}"})
+    judge, settings = Judge(), [f"{levels} levels" for levels in range(1, LEVELS + 1)]
     for path, fps, seconds in tqdm(jobs):
-        if any(row["clip"] == path.name for row in rows):
+        if all(kept.has(clip=path.name, setting=setting) for setting in settings):
             continue
         frames = [f.pixels for f in open_source(path, size=args.size, fps=fps, duration_s=seconds)]
         fresh = judge.rows(path.name, np.stack(frames[:: 4 if args.quick else 1]))
-        rows += [{**row, "frames": picked} for row in fresh]
-        finished.with_suffix(".part").write_text(json.dumps(rows, indent=1) + "\n")
-        finished.with_suffix(".part").replace(finished)
+        kept.add([{**row, **kept.run} for row in fresh])
+    rows = kept.keep([{"clip": path.name, "setting": setting} for path, *_ in jobs for setting in settings])
+    names = {clip.name for clip in clips}
     summary = {
-        part: summarise([r for r in rows if (r["clip"] in {c.name for c in clips}) == (part == "clips")])
+        part: summarise([row for row in rows if (row["clip"] in names) == (part == "clips")])
         for part in ("clips", "images")
     }
-    (args.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    bench.write_json(args.out / "summary.json", summary)
     print(json.dumps(summary, indent=1))
 
 
@@ -108,4 +98,4 @@ def summarise(rows: list[Row]) -> Row:
 
 
 if __name__ == "__main__":
-    main()
+    bench.main(run)
