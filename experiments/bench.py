@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
@@ -163,10 +164,12 @@ def run_jobs(
         futures = [pool.submit(work, job) for job in jobs]
         for future in tqdm(as_completed(futures), label, total=len(futures), unit="run"):
             rows.add(future.result())
-    except BaseException:
+    except BaseException as error:
         for process in (getattr(pool, "_processes", None) or {}).values():
             process.terminate()
         pool.shutdown(wait=False, cancel_futures=True)
+        if isinstance(error, BrokenProcessPool):
+            raise BenchError("a worker was killed, perhaps for want of memory: go on with fewer, --jobs 1") from error
         raise
     pool.shutdown()
     return time.perf_counter() - began

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -157,7 +158,15 @@ def seen(film: Film) -> tuple[Clip, list[Look]]:
 def work(job: Job) -> list[Row]:
     """One system at one setting on one clip."""
     clip, true = seen(job.film)
-    return [measure(_systems[job.system], job.setting, clip, true, judges(job.film.size), job.film)]
+    system, judging = _systems[job.system], judges(job.film.size)
+    try:
+        return [measure(system, job.setting, clip, true, judging, job.film)]
+    except BenchError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}, line {place.lineno}"
+        raise BenchError(f"{system.name}, {job.setting}, {clip.name}: {error!r} in {where}") from error
 
 
 def measure(system: System, setting: str, clip: Clip, true: Sequence[Look], judging: Bench, film: Film) -> Row:

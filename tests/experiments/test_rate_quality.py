@@ -157,6 +157,17 @@ def test_an_interrupted_run_keeps_its_rows_and_says_how_to_go_on(clips: Path, tm
     assert 1 <= len(rows_of(tmp_path)) < 40
 
 
+def test_a_system_that_fails_is_named_with_its_clip_and_line(clips: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from experiments.systems import Known, System\n"
+        "def systems():\n    return [System('mine', 'fails', run, {'hard': 0})]\n"
+        "def run(params, clip):\n    for frame in clip:\n        yield Known(picture=frame.pixels, bytes=1 // params)\n"
+    )
+    with pytest.raises(BenchError, match=r"mine, hard, .*mkv: ZeroDivisionError.* in mine.py, line 6"):
+        run([*command(clips, tmp_path / "out"), "--systems", str(mine)])
+
+
 def test_the_list_names_every_system_and_setting(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(["--clips", str(clips), "--out", str(clips / "out"), "--list"])
     said = capsys.readouterr().out
