@@ -50,8 +50,11 @@ def parser(name: str, doc: str | None, *, clips: bool | None = True) -> argparse
 
 def main(run: Callable[[Sequence[str] | None], None]) -> None:
     """Run an experiment's command; errors that the user can mend end in one line."""
+    import signal
+
     from edge_gate.source import SourceError
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that workers are ended, whoever ends us
     try:
         run(None)
     except (BenchError, SourceError) as error:

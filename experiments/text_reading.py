@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -190,13 +189,8 @@ def key_of(job: Job, systems: dict[str, System]) -> Row:
         "system": job.system,
         "setting": job.setting,
         "clip": f"{job.cap_px} px, {job.hold}",
-        "build": build_of(systems[job.system]),
+        "build": systems[job.system].build,
     }
-
-
-def build_of(system: System) -> str:
-    """What rows depend on besides settings; an encoder's options stand in what its system says of itself."""
-    return f"{system.build}{zlib.crc32(system.about.encode()):08x}"
 
 
 def true_picture() -> System:
@@ -328,7 +322,7 @@ def row_of(job: Job, system: System, film: PageFilm, clip: Clip, readings: Seque
         "fps": job.fps,
         "seed": job.seed,
         "ocr": ocr_version(),
-        "build": build_of(system),
+        "build": system.build,
         "cap_height_px": job.cap_px,
         "hold": job.hold,
         "signs": len("".join(film.page.lines).replace(" ", "")),

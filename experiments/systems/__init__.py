@@ -13,6 +13,7 @@ A system of your own is one file; see `third_party_example.py` and pass its path
 from __future__ import annotations
 
 import importlib.util
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,7 +85,12 @@ class System:
     family: str = "other"  # systems of a family share a colour in the plots
     quick: Sequence[str] = ()  # the settings of a --quick run; none: first, middle, last
     packet_bytes: int = RTP_BYTES
-    build: str = ""  # what its figures depend on besides its settings; rows of another build are stale
+    weights: str = ""  # names what it was trained to, if anything
+
+    @property
+    def build(self) -> str:
+        """What its figures depend on, code apart: rows of another build are stale."""
+        return f"{self.weights}{zlib.crc32(f'{self.about} {dict(self.settings)}'.encode()):08x}"
 
     def chosen(self, quick: bool) -> dict[str, Any]:
         """The settings of a run."""

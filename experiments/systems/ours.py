@@ -42,12 +42,12 @@ PARTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def systems() -> list[System]:
     """All of ours."""
-    build = codec_hash(load_tables(), load_info().digest).hex()
+    weights = codec_hash(load_tables(), load_info().digest).hex()
 
     def ours(name: str, about: str, config: SendConfig, kbps: tuple[str, ...] = tuple(CAPS)) -> System:
         settings = {f"{k} kbps, {CAPS[k]} tokens/s": replace(config, caps=Caps(float(k), CAPS[k])) for k in kbps}
         return System(
-            name, f"{about}; caps as the setting says", stream, settings, packet_bytes=CHANNEL_BYTES, build=build,
+            name, f"{about}; caps as the setting says", stream, settings, packet_bytes=CHANNEL_BYTES, weights=weights,
             family="vidtok" if name == "vidtok" else "ablations",
             quick=() if name == "vidtok" else list(settings)[-1:],
         )  # fmt: skip
@@ -64,7 +64,7 @@ def systems() -> list[System]:
         System(
             "vidtok-dense", f"every cell of every frame, no gate; {HEADER} bytes of header a packet", dense,
             {f"{n} level{'s' * (n > 1)}": n for n in range(1, LEVELS + 1)},
-            "vidtok", packet_bytes=CHANNEL_BYTES, build=build,
+            "vidtok", packet_bytes=CHANNEL_BYTES, weights=weights,
         ),
     ]  # fmt: skip
 

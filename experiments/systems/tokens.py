@@ -28,7 +28,7 @@ Mask = NDArray[np.bool_]
 
 def systems() -> list[System]:
     """Raw ids, Run-Length Tokenization, differential token dropping."""
-    build = load_info().digest.hex()
+    weights = load_info().digest.hex()
     raw = {
         f"{fps} fps, {n} level{'s' * (n > 1)}": (fps, n)
         for fps, n in ((1, 1), (1, 2), (1, 4), (5, 2), (10, 1), (10, 4))
@@ -45,9 +45,9 @@ def systems() -> list[System]:
         "frame before reaches a threshold, on our four levels"
     )
     return [
-        System("raw-ids", about_raw, raw_ids, raw, "tokens", build=build),
-        System("rlt", about_rlt, keep_some, by_pixels, "tokens", build=build),
-        System("dtd", about_dtd, keep_some, by_tokens, "tokens", build=build),
+        System("raw-ids", about_raw, raw_ids, raw, "tokens", weights=weights),
+        System("rlt", about_rlt, keep_some, by_pixels, "tokens", weights=weights),
+        System("dtd", about_dtd, keep_some, by_tokens, "tokens", weights=weights),
     ]
 
 
