@@ -1,7 +1,7 @@
 """Are short events seen, and does what is no event stay quiet?
 
-    python -m experiments.event_recall --out DIR [--clips DIR] [--size 256] [--fps 30] [--systems a,b] [--backdrops 8]
-                                       [--seed 0] [--quick] [--jobs N]
+    python -m experiments.event_recall --out DIR [--clips DIR] [--size 256] [--fps 30] [--systems a,b]
+                                       [--backdrops 10] [--seed 0] [--quick] [--jobs N]
 
     backdrop --plant--> twin with events --system--> what its receiver holds --+
         |                                                                      +--> difference G, at the event's cells
@@ -175,10 +175,10 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--systems", help=f"names, name* or files with systems() in them, with commas (default: {', '.join(DEFAULTS)})"
     )
-    parser.add_argument("--backdrops", type=int, help="clips and scenes to plant in (default 8, with --quick 2)")
+    parser.add_argument("--backdrops", type=int, help="clips and scenes to plant in (default 10, with --quick 2)")
     parser.add_argument("--seed", type=int, default=0, help="of events and disturbances")
     args = parser.parse_args(argv)
-    args.backdrops = (2 if args.quick else 8) if args.backdrops is None else args.backdrops
+    args.backdrops = (2 if args.quick else 10) if args.backdrops is None else args.backdrops
     width, height = parse_size(args.size)
     if args.backdrops < 1:
         raise BenchError(f"--backdrops {args.backdrops}: give at least 1")
@@ -690,7 +690,7 @@ def draw(out: Path, entries: Sequence[Row], systems: dict[str, System], films: S
     with plt.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
         _draw_recall(plt, entries, {system.name: system.family for system in systems.values()}, out / "recall.png")
         _draw_alarms(plt, [entry for entry in entries if entry["control_s"]], out / "false_alarms.png")
-        _draw_examples(plt, films[:: max(1, -(-len(films) // 3))][:3], out / "examples.png")
+        _draw_examples(plt, films[:: max(1, len(films) // 3)][:3], out / "examples.png")
 
 
 def _draw_recall(plt: Any, entries: Sequence[Row], family: dict[str, str], path: Path) -> None:
