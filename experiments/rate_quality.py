@@ -83,7 +83,8 @@ def run(argv: Sequence[str] | None = None) -> None:
     summary = summarise(chosen, COLUMNS) | {"clips_left_out": left_out, "machine": bench.machine()}
     bench.write_json(args.out / "summary.json", summary)
     draw(args.out, chosen, summary, systems)
-    report(args, chosen, summary, systems, f"{len(waiting)} of {len(jobs)} rows measured in {took / 60:.1f} minutes.")
+    ran = f"{len(jobs)} rows, {len(waiting)} of them measured now, in {took / 60:.1f} minutes; the rest were there."
+    report(args, chosen, summary, systems, ran)
     print(f"{len(chosen)} rows of {len(systems)} systems on {len(films)} clips: {args.out / 'report.md'}")
 
 

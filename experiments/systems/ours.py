@@ -34,7 +34,6 @@ PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "vidtok-no-pan": ("no pan edits", {"pan": False}),
     "vidtok-no-move": ("no move edits", {"move_reach": 0}),
     "vidtok-no-motion": ("neither pan nor move edits", {"pan": False, "move_reach": 0}),
-    "vidtok-no-refine": ("quiet cells stay at the levels that news is sent on", {"levels": 2}),
     "vidtok-no-steady": ("latents as they come, not averaged over looks", {"gate": GateConfig(blend=1.0)}),
     "vidtok-no-gate": ("any change counts as news", {"gate": GateConfig(floor=0.0, news=0.01)}),
 }
@@ -57,10 +56,10 @@ def systems() -> list[System]:
         ours("vidtok", "as shipped", shipped),
         *(
             ours(f"vidtok-{n}-level{'s' * (n > 1)}", f"at most {n} of {LEVELS} levels",
-                 replace(shipped, levels=n, news_levels=min(n, shipped.news_levels)), ("4", "16"))
+                 replace(shipped, levels=n, news_levels=min(n, shipped.news_levels)), ("4", "8", "16"))
             for n in range(1, LEVELS)
         ),
-        *(ours(name, about, replace(shipped, **change), ("4", "16")) for name, (about, change) in PARTS.items()),
+        *(ours(name, about, replace(shipped, **change), ("4", "8", "16")) for name, (about, change) in PARTS.items()),
         System(
             "vidtok-dense", f"every cell of every frame, no gate; {HEADER} bytes of header a packet", dense,
             {f"{n} level{'s' * (n > 1)}": n for n in range(1, LEVELS + 1)},
