@@ -113,7 +113,7 @@ def lines(
         if row.get(x) is not None and row.get(y) is not None and row[x] > 0:
             points.setdefault(row["system"], []).append((row[x], row[y]))
     order = sorted(points, key=lambda system: list(FAMILIES).index(drawn[system].family))
-    plt = _pyplot()
+    plt = pyplot()
     height = max(6.2, 0.2 * (len(order) + len(FAMILIES)) + 0.5)
     with plt.rc_context(_rules()):
         figure, axis = plt.subplots(figsize=(WIDTH, height), layout="constrained")
@@ -173,7 +173,7 @@ def bits_bars(
     costs = {name: of for name, of in summary["bits_at"].items() if drawn[name].family != "ablations"}
     order = sorted(costs, key=lambda name: [_rank(costs[name].get(quality, {})) for quality in qualities])
     known = [value for of in costs.values() for q in qualities for value in _numbers(of.get(q, {}))]
-    plt = _pyplot()
+    plt = pyplot()
     with plt.rc_context(_rules()):
         size = (WIDTH, max(3.0, 0.34 * len(order) + 1.3))
         figure, axes = plt.subplots(1, len(qualities), figsize=size, layout="constrained", sharey=True, squeeze=False)
@@ -271,7 +271,8 @@ def _rules() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """matplotlib.pyplot, drawing to files only; loaded when something is drawn."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,101 +1,23 @@
-"""Glass to token: frames are known again, a camera never waits, and two processes really talk."""
+"""Glass to token: what arrives of each frame becomes figures, and two processes really talk."""
 
 from __future__ import annotations
 
 import json
-import sys
-import time
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from edge_gate.source import Frame, Source
 from experiments import latency, timing
 from experiments.bench import BenchError
-from experiments.latency import AtOnce, Camera, Run, Sent
-from experiments.systems import Clip, clip_of
-
-numbers = st.integers(0, (1 << latency.BITS) - 1)
-
-
-def grey(count: int, fps: float = 50.0) -> Clip:
-    return clip_of("grey", fps, [Frame(np.full((64, 64, 3), 99, np.uint8), k / fps, k) for k in range(count)])
-
-
-# The picture's number
-
-
-@given(numbers, st.sampled_from([(64, 64), (256, 256), (640, 368)]))
-def test_a_number_survives_the_worst_of_codecs(number: int, size: tuple[int, int]) -> None:
-    rng = np.random.default_rng(number)
-    picture = latency.stamp(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8), number)
-    coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 5])[1]
-    assert latency.read_stamp(np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)) == number
-
-
-@given(st.integers(0, (1 << latency.BITS) - 2))
-def test_the_next_number_is_one_block_of_news(number: int) -> None:
-    assert (latency.gray(number) ^ latency.gray(number + 1)).bit_count() == 1
-
-
-def test_a_filmed_clip_has_a_lead_a_tail_and_no_number_twice() -> None:
-    clip = latency.filmed(grey(20))
-    seen = [latency.read_stamp(frame.pixels) for frame in clip]
-    assert seen == list(range(clip.count))
-    assert len(latency.measured(clip)) == 20
-    with pytest.raises(BenchError, match="seconds"):
-        latency.filmed(grey(1 << latency.BITS))
-
-
-# The camera
-
-
-def test_a_camera_keeps_the_time_of_its_frames() -> None:
-    camera = Camera(grey(5))
-    assert isinstance(camera, Source)
-    shown = [frame.index for frame in camera]
-    assert (shown[0], shown[-1]) == (0, 4)
-    first = camera.glass_ns[0]
-    assert camera.glass_ns == {number: first + number * 20_000_000 for number in shown}
-    assert camera.glass_ns[4] <= time.monotonic_ns()
-
-
-def test_a_camera_shows_the_newest_to_who_asks_late() -> None:
-    camera, seen = Camera(grey(20)), []
-    for frame in camera:
-        seen.append(frame.index)
-        time.sleep(0.07)
-    assert seen == sorted(set(seen))
-    assert seen[-1] == 19
-    assert all(after - before >= 3 for before, after in pairwise(seen[:-1]))
-    assert set(camera.glass_ns) == set(seen)
-
+from experiments.latency import Run
+from experiments.latency_camera import filmed, measured
+from experiments.latency_senders import Sent
+from experiments.systems import Clip
+from tests.experiments.toys import grey
 
 # What arrives
-
-
-def packet(number: int, timestamp: int, marker: int, data: bytes) -> Any:
-    return SimpleNamespace(sequence_number=number, timestamp=timestamp, marker=marker, _data=data)
-
-
-def test_a_frame_is_handed_on_with_its_last_packet_and_not_before() -> None:
-    buffer = AtOnce(capacity=16, is_video=True)
-    assert buffer.add(packet(7, 100, 0, b"a"))[1] is None
-    assert buffer.add(packet(9, 100, 1, b"c"))[1] is None  # one is missing
-    frame = buffer.add(packet(8, 100, 0, b"b"))[1]
-    assert frame is not None
-    assert (frame.data, frame.timestamp) == (b"abc", 100)
-    alone = buffer.add(packet(10, 200, 1, b"d"))[1]
-    assert alone is not None
-    assert alone.data == b"d"
 
 
 def sent(count: int, **more: Any) -> Sent:
@@ -120,7 +42,7 @@ def test_a_frame_of_video_counts_when_it_first_came() -> None:
 
 
 def run_of(delays: Sequence[float], clip: Clip) -> Run:
-    window = latency.measured(clip)
+    window = measured(clip)
     moments = {
         number: dict.fromkeys(latency.WHAT, number * 20_000_000 + round(delay * 1e6))
         for number, delay in zip(window, delays, strict=False)
@@ -129,7 +51,7 @@ def run_of(delays: Sequence[float], clip: Clip) -> Run:
 
 
 def test_figures_of_delays() -> None:
-    clip = latency.filmed(grey(10))
+    clip = filmed(grey(10))
     one, other = run_of([10.0, 20.0, 30.0], clip), run_of([40.0] * 5, clip)
     row = latency.row_of([one, other], [one, other])
     assert [row["p50_ms"], row["p50_ms_low"], row["p50_ms_high"]] == [30, 20, 40]
@@ -141,8 +63,8 @@ def test_figures_of_delays() -> None:
 
 
 def test_what_nobody_sent_is_counted_apart() -> None:
-    clip = latency.filmed(grey(10))
-    window = latency.measured(clip)
+    clip = filmed(grey(10))
+    window = measured(clip)
     at = dict.fromkeys(latency.WHAT, 10**10)
     run = Run.of(clip, sent(window[3]), {window[0]: at, window[5]: at})
     assert (len(run.delays_ms["token"]), run.foreign, run.late) == (1, 1, 7)
@@ -177,12 +99,3 @@ def test_ours_and_video_between_two_processes(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "results.json").write_text(json.dumps(marked))
     latency.run(small)
     assert json.loads((tmp_path / "results.json").read_text()) == marked
-
-
-def test_a_receiving_process_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = tmp_path / "python"
-    broken.write_text("#!/bin/sh\necho 'some trace' >&2\necho 'Error: no such thing' >&2\nexit 3\n")
-    broken.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(broken))
-    with pytest.raises(BenchError, match="the receiving process did not start: Error: no such thing"):
-        latency.run(["--out", str(tmp_path / "out"), "--size", "64", "--seconds", "1", "--repeats", "1"])

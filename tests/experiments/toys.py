@@ -45,6 +45,11 @@ def as_clip(frames: Sequence[NDArray[np.uint8]], name: str = "toy") -> Clip:
     return clip_of(name, FPS, [Frame(pixels, n / FPS, n) for n, pixels in enumerate(frames)])
 
 
+def grey(count: int, fps: float = 50.0) -> Clip:
+    """A clip in which nothing happens."""
+    return clip_of("grey", fps, [Frame(np.full((64, 64, 3), 99, np.uint8), k / fps, k) for k in range(count)])
+
+
 def identity(_: Any, frames: Clip) -> Iterator[Known]:
     """A codec that changes nothing."""
     for number, frame in enumerate(frames, 1):
