@@ -20,9 +20,10 @@ from tqdm import tqdm
 from edge_gate.source import SourceError
 from experiments import bench, timing
 from experiments.bench import Row
+from experiments.films import Film
 from experiments.plots import pyplot
 from experiments.systems import Clip
-from experiments.timing import Film, Pass, Plan, columns, groups, in_turn, summarise
+from experiments.timing import Pass, Plan, columns, groups, in_turn, summarise
 
 
 @dataclass(frozen=True)

@@ -21,39 +21,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from edge_gate.source import SourceError, open_source, parse_size
+from edge_gate.source import SourceError, parse_size
 from experiments import bench, plots
 from experiments.bench import BenchError, Row, Rows
+from experiments.films import Film, check_length
 from experiments.judges import Bench, Look, Scorer, truths
 from experiments.statistics import means, summarise
-from experiments.systems import Clip, System, clip_of, follow, pick
+from experiments.systems import Clip, System, follow, pick
 
-SHORTEST_S = 1.0
-LARGEST = 2 << 30  # bytes of one clip's frames in a worker's memory
 QUICK_CLIPS, QUICK_SECONDS = 4, 2.0
 KEY = ("system", "setting", "clip")
 COLUMNS = (
     "kbps", "wire_kbps", "tokens_per_s", "feature_cosine", "feature_cosine_tokens", "feature_cosine_viewer",
     "feature_cosine_unseen", "top1_agreement", "top1_agreement_tokens", "top1_agreement_viewer", "psnr_db", "ssim",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Film:
-    """A clip on disk and how it is looked at; what a worker loads its frames from."""
-
-    path: Path
-    name: str
-    size: tuple[int, int]
-    fps: float
-    seconds: float
-
-    def load(self) -> Clip:
-        """Its frames."""
-        spec = "x".join(map(str, self.size))
-        with open_source(self.path, size=spec, fps=self.fps, duration_s=self.seconds) as source:
-            frames = list(source)
-        return clip_of(self.name, self.fps, frames)
 
 
 @dataclass(frozen=True)
@@ -73,7 +54,7 @@ def run(argv: Sequence[str] | None = None) -> None:
         print("\n".join(f"{s.name}: {s.about}\n    {'; '.join(s.chosen(args.quick))}" for s in systems.values()))
         return
     films, left_out = find_films(args)
-    rows = Rows(args.out, KEY, {"size": args.size, "fps": args.fps, "seconds": args.seconds})
+    rows = Rows(args.out, KEY, {"size": films[0].shape, "fps": args.fps, "seconds": args.seconds})
     jobs = [Job(s.name, label, film) for film in films for s in systems.values() for label in s.chosen(args.quick)]
     waiting = [job for job in jobs if not rows.has(**key_of(job, systems))]
     took = bench.run_jobs(
@@ -97,12 +78,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--systems", help="names, name* or files with systems() in them, with commas (default: all)")
     parser.add_argument("--list", action="store_true", help="say what the systems are, and end")
     args = parser.parse_args(argv)
-    args.seconds = args.seconds or (QUICK_SECONDS if args.quick else 6.0)
-    if args.seconds < SHORTEST_S:
-        raise BenchError(f"--seconds {args.seconds:g}: give at least {SHORTEST_S:g}")
-    width, height = parse_size(args.size)
-    if width * height * 3 * args.fps * args.seconds > LARGEST:
-        raise BenchError(f"--size {args.size} at {args.fps:g} fps: frames of {args.seconds:g} s need too much memory")
+    args.seconds = args.seconds if args.seconds is not None else (QUICK_SECONDS if args.quick else 6.0)
+    check_length(parse_size(args.size), args.fps, args.seconds)
     return args
 
 
@@ -113,11 +90,9 @@ def find_films(args: argparse.Namespace) -> tuple[list[Film], list[str]]:
         paths = paths[:: max(1, len(paths) // QUICK_CLIPS)][:QUICK_CLIPS]
     films, left_out = [], []
     for path in tqdm(paths, "clips", unit="clip"):
-        film = Film(path, path.relative_to(args.clips).as_posix(), parse_size(args.size), args.fps, args.seconds)
+        film = Film(str(path), path.relative_to(args.clips).as_posix(), parse_size(args.size), args.fps, args.seconds)
         try:
-            seconds = film.load().seconds
-            if seconds < SHORTEST_S:
-                raise SourceError(f"{path}: lasts {seconds:g} s, a rate needs at least {SHORTEST_S:g} s")
+            film.load()
         except SourceError as error:
             left_out.append(f"{error}; left out")
             tqdm.write(left_out[-1])
@@ -183,7 +158,7 @@ def measure(system: System, setting: str, clip: Clip, true: Sequence[Look], judg
         "system": system.name,
         "setting": setting,
         "clip": clip.name,
-        "size": "x".join(map(str, film.size)) if film.size[0] != film.size[1] else str(film.size[0]),
+        "size": film.shape,
         "fps": clip.fps,
         "seconds": film.seconds,
         "frames": clip.count,

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from edge_gate.source import parse_size
 from experiments import bench
 from experiments.bench import BenchError, Row, Rows
+from experiments.films import LARGEST
 from experiments.pages import ENDS_S, ocr_version, write_page
 from experiments.readings import Job, start, true_picture, work
 from experiments.systems import System, pick
@@ -35,7 +36,6 @@ CHOSEN: dict[str, tuple[str, ...]] = {  # settings by how their names begin; non
     "svt-av1": (),
 }
 QUICK = ("vidtok", "jpeg-1fps", "x264")
-LARGEST = 2 << 30  # bytes of one film's frames in a worker's memory
 
 
 def run(argv: Sequence[str] | None = None) -> None:

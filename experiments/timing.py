@@ -23,16 +23,15 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from edge_gate.source import Frame, SourceError, open_source, parse_size
+from edge_gate.source import Frame, parse_size
 from experiments import bench
 from experiments.bench import BenchError, Row, Rows
-from experiments.systems import Clip, clip_of
+from experiments.films import Film, check_length
+from experiments.systems import Clip
 
 SCENES = ("scene:tour", "scene:still")
 KEY = ("system", "setting", "clip")
-SHORTEST_S = 0.5
 QUICK_CLIPS, QUICK_SECONDS, QUICK_REPEATS = 2, 3.0, 2
-LARGEST = 2 << 30  # bytes of one clip's frames in memory
 SURROUNDINGS = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -175,26 +174,6 @@ def spread(name: str, values: Sequence[float]) -> Row:
 # Films and their rows
 
 
-@dataclass(frozen=True)
-class Film:
-    """A clip or built-in scene and how it is looked at; what a worker loads its frames from."""
-
-    spec: str
-    name: str
-    size: tuple[int, int]
-    fps: float
-    seconds: float
-
-    def load(self) -> Clip:
-        """Its frames, in memory."""
-        size = "x".join(map(str, self.size))
-        with open_source(self.spec, size=size, fps=self.fps, duration_s=self.seconds) as source:
-            frames = list(source)
-        if len(frames) < SHORTEST_S * self.fps:
-            raise SourceError(f"{self.spec}: lasts {len(frames) / self.fps:g} s, give at least {SHORTEST_S:g} s")
-        return clip_of(self.name, self.fps, frames)
-
-
 def arguments(name: str, doc: str, argv: Sequence[str] | None, *, repeats: int = 5) -> argparse.Namespace:
     """The command line, checked."""
     parser = bench.parser(name, doc, clips=False)
@@ -206,14 +185,11 @@ def arguments(name: str, doc: str, argv: Sequence[str] | None, *, repeats: int =
     args.seconds = args.seconds if args.seconds is not None else (QUICK_SECONDS if args.quick else 6.0)
     args.repeats = args.repeats if args.repeats is not None else (QUICK_REPEATS if args.quick else repeats)
     args.size = parse_size(args.size)
-    if not args.seconds >= SHORTEST_S:
-        raise BenchError(f"--seconds {args.seconds:g}: give at least {SHORTEST_S:g}")
     if args.repeats < 1:
         raise BenchError(f"--repeats {args.repeats}: give at least 1")
     if not 1 <= args.fps <= 60:
         raise BenchError(f"--fps {args.fps:g}: give 1 to 60")
-    if args.size[0] * args.size[1] * 3 * args.fps * args.seconds > LARGEST:
-        raise BenchError(f"--seconds {args.seconds:g}: the frames need too much memory, give fewer or a smaller --size")
+    check_length(args.size, args.fps, args.seconds)
     return args
 
 

@@ -85,12 +85,12 @@ class System:
     family: str = "other"  # systems of a family share a colour in the plots
     quick: Sequence[str] = ()  # the settings of a --quick run; none: first, middle, last
     packet_bytes: int = RTP_BYTES
-    weights: str = ""  # names what it was trained to, if anything
+    weights: str = ""  # names whatever else its figures depend on: what it was trained to, its defaults
 
     @property
     def build(self) -> str:
-        """What its figures depend on, code apart: rows of another build are stale."""
-        return f"{self.weights}{zlib.crc32(f'{self.about} {dict(self.settings)}'.encode()):08x}"
+        """What its figures depend on besides a setting's name, code apart: rows of another build are stale."""
+        return f"{self.weights}{zlib.crc32(self.about.encode()):08x}"
 
     def chosen(self, quick: bool) -> dict[str, Any]:
         """The settings of a run."""

@@ -5,6 +5,7 @@ frame --Loop: sender, session, session, receiver--> canvas, all bytes of both di
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -46,7 +47,8 @@ def systems() -> list[System]:
     def ours(name: str, about: str, config: SendConfig, kbps: tuple[str, ...] = tuple(CAPS)) -> System:
         settings = {f"{k} kbps, {CAPS[k]} tokens/s": replace(config, caps=Caps(float(k), CAPS[k])) for k in kbps}
         return System(
-            name, f"{about}; caps as the setting says", stream, settings, packet_bytes=CHANNEL_BYTES, weights=weights,
+            name, f"{about}; caps as the setting says", stream, settings, packet_bytes=CHANNEL_BYTES,
+            weights=f"{weights}{zlib.crc32(repr(config).encode()):08x}",
             family="vidtok" if name == "vidtok" else "ablations",
             quick=() if name == "vidtok" else list(settings)[-1:],
         )  # fmt: skip

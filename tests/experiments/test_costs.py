@@ -18,7 +18,7 @@ from experiments.systems import Clip, clip_of
 from experiments.timing import Spent
 from vidtok.model.tower import POOLED
 
-SMALL = ["--size", "64", "--seconds", "0.5", "--repeats", "1"]
+SMALL = ["--size", "64", "--seconds", "1", "--repeats", "1"]
 CONTRACT = ("cpu_ms_per_s", "macs_per_frame", "streams_per_core", "ratio_to_video")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments.films import Film
 from experiments.judges import MOST_DB, Bench, Look, Scorer, compare, cosine, luma, psnr_db, truths
-from experiments.rate_quality import Film, measure
+from experiments.rate_quality import measure
 from experiments.systems import Clip, System, all_systems, follow
 from tests.experiments.toys import as_clip, clip, hold, identity, pictures
 
-FILM = Film(Path("toy"), "toy", (64, 64), 10.0, 6.0)
+FILM = Film("toy", "toy", (64, 64), 10.0, 6.0)
 ONE = ("feature_cosine", "feature_cosine_unseen", "top1_agreement", "ssim")
 
 
