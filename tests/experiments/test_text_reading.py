@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,9 +98,3 @@ def test_a_missing_ocr_is_said_before_any_work(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(BenchError, match="pip install --no-deps rapidocr-onnxruntime"):
         run(["--out", str(tmp_path / "out"), "--quick"])
     assert not (tmp_path / "out").exists()
-
-
-def test_systems_are_not_changed() -> None:
-    system = true_picture()
-    assert replace(system, settings={}) is not system
-    assert list(system.settings) == ["unsent"]
