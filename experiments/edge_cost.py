@@ -74,7 +74,7 @@ class Encoding:
         return f"{self.encoder} (FFmpeg {av.ffmpeg_version_info}), {options}, one thread, one long group of pictures"
 
 
-NAMES = {"libx264": "x264", "libsvtav1": "svt-av1"}  # as in rate_quality
+LABELS = {"libx264": "x264", "libsvtav1": "svt-av1"}  # as in rate_quality
 LIVE = {"preset": "veryfast", "tune": "zerolatency"}
 X264 = Encoding("libx264", LIVE, 32)
 X264_LOW = Encoding("libx264", LIVE, 45)
@@ -87,7 +87,7 @@ def contenders() -> list[Contender]:
     caps = SendConfig().caps
     rgb = "from RGB, OpenCV's conversion to YUV 4:2:0 included"
     thorough = [
-        Contender(NAMES[e.encoder], f"as in rate_quality, crf {e.crf}", f"{e.about}; {rgb}", partial(video, e))
+        Contender(LABELS[e.encoder], f"as in rate_quality, crf {e.crf}", f"{e.about}; {rgb}", partial(video, e))
         for e in THOROUGH
     ]
     return [
@@ -96,7 +96,7 @@ def contenders() -> list[Contender]:
         Contender("x264", "veryfast, crf 32, from YUV", "the same, frames converted beforehand",
                   partial(video, X264, convert=False)),
         Contender("x264", "veryfast, crf 45", "the same from RGB at about our rate", partial(video, X264_LOW)),
-        Contender(NAMES[SVT_AV1.encoder], "preset 8, crf 45", f"{SVT_AV1.about}; {rgb}", partial(video, SVT_AV1)),
+        Contender(LABELS[SVT_AV1.encoder], "preset 8, crf 45", f"{SVT_AV1.about}; {rgb}", partial(video, SVT_AV1)),
         *thorough,
         Contender("jpeg-1fps", f"q{JPEG_QUALITY}", "one frame a second, OpenCV, optimised tables", jpeg),
         Contender("encoder only", "every frame", "our encoder network on every frame and nothing else", network),
