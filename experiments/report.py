@@ -26,6 +26,7 @@ from typing import Any
 from experiments import bench
 from experiments.bench import BenchError
 
+FIRST = ("rate_quality", "event_recall", "text_reading", "edge_cost", "server_cost", "latency")
 REPORT, SUMMARY, ROWS = "report.md", "summary.json", "results.json"
 MOST_ROWS, MOST_TEXT = 200, 20_000  # of a file that has no report: the page is for people
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -58,9 +59,13 @@ def build(results: Path) -> str:
 
 
 def find(results: Path) -> list[Path]:
-    """The experiments of a folder, itself included, in order of name; hidden folders are left alone."""
+    """The experiments of a folder, itself included; hidden folders are left alone.
+
+    Those of the benchmark first, in its order, then the others by name.
+    """
     below = [p for p in results.rglob("*") if p.is_dir() and not _hidden(p.relative_to(results))]
-    return [p for p in (results, *sorted(below)) if any((p / name).is_file() for name in (REPORT, SUMMARY, ROWS))]
+    ranked = sorted(below, key=lambda p: (FIRST.index(p.name) if p.name in FIRST else len(FIRST), p))
+    return [p for p in (results, *ranked) if any((p / name).is_file() for name in (REPORT, SUMMARY, ROWS))]
 
 
 def _hidden(path: Path) -> bool:

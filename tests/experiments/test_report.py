@@ -87,7 +87,7 @@ def results(tmp_path: Path) -> Path:
 def test_everything_is_in_the_page(results: Path) -> None:
     page = build(results)
     seen = Seen(page)
-    assert [attrs["id"] for tag, attrs in seen.tags if tag == "section"] == ["latency", "old", "rate-quality"]
+    assert [attrs["id"] for tag, attrs in seen.tags if tag == "section"] == ["rate-quality", "latency", "old"]
     assert "What a model knows" in seen.text
     assert "Hidden" not in seen.text
     assert seen.count("img") == 2  # the one that the report shows, and the one that it does not
