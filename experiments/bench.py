@@ -7,13 +7,15 @@ jobs (a key each) --minus the rows already in results.json--> worker processes -
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from datetime import date
@@ -176,6 +178,19 @@ def run_jobs(
         raise
     pool.shutdown()
     return time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def naming(*what: str) -> Iterator[None]:
+    """Whatever goes wrong within becomes one line: what was being done, the error, and the place that raised it."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}, line {place.lineno}"
+        raise BenchError(f"{', '.join(what)}: {error!r} in {where}") from error
 
 
 def _begin(start: Callable[..., None], args: tuple[Any, ...]) -> None:

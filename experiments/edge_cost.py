@@ -32,11 +32,11 @@ from edge_gate.motion import LONGEST
 from experiments import bench
 from experiments.bench import BenchError, Row
 from experiments.costs import Contender, Study, conduct
-from experiments.systems import Clip
+from experiments.systems import Clip, every
 from experiments.systems import video as yardstick
 from experiments.systems.pictures import encode as encode_jpeg
 from experiments.tapes import new_sender, replay_sender, tape
-from experiments.timing import Meter, Pass, Spent, cpu_s, every, macs_of
+from experiments.timing import Meter, Pass, Spent, cpu_s, macs_of
 from vidtok.canvas import CELL
 from vidtok.live.sender import SendConfig
 from vidtok.tokenizer.edge import EdgeEncoder

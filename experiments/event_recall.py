@@ -14,11 +14,9 @@ events of one backdrop, with a row for each of them, or under one disturbance of
 from __future__ import annotations
 
 import argparse
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from edge_gate.source import parse_size
 from experiments import bench
@@ -26,11 +24,11 @@ from experiments.backdrops import EVENTS, Film, find_films
 from experiments.bench import BenchError, Row, Rows
 from experiments.event_figures import draw, report, summarise
 from experiments.false_alarms import held, listen
+from experiments.films import LARGEST
 from experiments.planting import DISTURBANCES, schedule
 from experiments.sight import Judge, Trial, make_trial, watch
 from experiments.systems import System, pick
 
-LARGEST = 2 << 30  # bytes of one backdrop's frames in a worker's memory
 KEY = ("system", "setting", "clip", "part", "event")
 DEFAULTS = {
     "vidtok": ("4 kbps, 160 tokens/s", "16 kbps, 640 tokens/s", "64 kbps, 2560 tokens/s"),
@@ -148,14 +146,8 @@ def work(job: Job) -> list[Row]:
         "seed": job.film.seed,
         "build": system.build,
     }
-    try:
+    with bench.naming(system.name, job.setting, job.film.name, job.part):
         found = measure(system, job)
-    except BenchError:
-        raise
-    except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}, line {place.lineno}"
-        raise BenchError(f"{system.name}, {job.setting}, {job.film.name}, {job.part}: {error!r} in {where}") from error
     return [{**head, **row, **told} for row in found]
 
 

@@ -60,7 +60,7 @@ def listen(system: System, params: object, clip: Clip) -> Row:
         "alarms": fired if heard else None,
         "control_s": len(alarms) if heard else 0,
         "false_alarms_per_h": fired / len(alarms) * 3600 if heard and alarms else None,
-        **(costs_of(known, clip.seconds) if heard else {"kbps": None, "tokens_per_s": None}),
+        **(costs_of(known, clip) if heard else {"kbps": None, "tokens_per_s": None}),
     }
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -135,14 +134,8 @@ def work(job: Job) -> list[Row]:
     """One system at one setting on one clip."""
     clip, true = seen(job.film)
     system, judging = _systems[job.system], judges(job.film.size)
-    try:
+    with bench.naming(system.name, job.setting, clip.name):
         return [measure(system, job.setting, clip, true, judging, job.film)]
-    except BenchError:
-        raise
-    except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}, line {place.lineno}"
-        raise BenchError(f"{system.name}, {job.setting}, {clip.name}: {error!r} in {where}") from error
 
 
 def measure(system: System, setting: str, clip: Clip, true: Sequence[Look], judging: Bench, film: Film) -> Row:
@@ -153,7 +146,6 @@ def measure(system: System, setting: str, clip: Clip, true: Sequence[Look], judg
         for look, (_, known) in zip(true, moments, strict=True):
             scorer.take(known, look)
     assert known is not None
-    wire = None if known.bytes is None else known.bytes + known.packets * system.packet_bytes
     return {
         "system": system.name,
         "setting": setting,
@@ -163,15 +155,11 @@ def measure(system: System, setting: str, clip: Clip, true: Sequence[Look], judg
         "seconds": film.seconds,
         "frames": clip.count,
         "build": system.build,
-        "kbps": _kbps(known.bytes, clip),
-        "wire_kbps": _kbps(wire, clip),
+        "kbps": clip.kbps(known.bytes),
+        "wire_kbps": clip.kbps(system.wire_bytes(known)),
         "tokens_per_s": round(known.tokens / clip.seconds, 6),
         **{name: None if value is None else round(value, 9) for name, value in scorer.row().items()},
     }
-
-
-def _kbps(count: int | None, clip: Clip) -> float | None:
-    return None if count is None else round(count * 8 / clip.seconds / 1000, 6)
 
 
 # What is said of it
@@ -190,7 +178,7 @@ def draw(out: Path, rows: Sequence[Row], summary: Row, systems: dict[str, System
 
 def report(args: argparse.Namespace, rows: list[Row], summary: Row, systems: dict[str, System], ran: str) -> None:
     """report.md."""
-    averaged = [{**row, "clips": None} for row in means(rows, COLUMNS)]
+    averaged = means(rows, COLUMNS)
     reached = [
         {"system": name, **{q: _span(at.get(q)) for q in ("0.75", "0.80", "0.84", "0.87")}}
         for name, at in summary["bits_at"].items()

@@ -183,7 +183,6 @@ def corner_of(picture: Pixels, film: PageFilm) -> Pixels:
 def row_of(job: Job, system: System, film: PageFilm, clip: Clip, readings: Sequence[Reading], last: Known) -> Row:
     """What there is to say of one system on one page."""
     good = next((reading for reading in readings if reading.accuracy >= ENOUGH), None)
-    wire = None if last.bytes is None else last.bytes + last.packets * system.packet_bytes
     return {
         "system": job.system,
         "setting": job.setting,
@@ -196,8 +195,8 @@ def row_of(job: Job, system: System, film: PageFilm, clip: Clip, readings: Seque
         "cap_height_px": job.cap_px,
         "hold": job.hold,
         "signs": len("".join(film.page.lines).replace(" ", "")),
-        "kbps": _kbps(last.bytes, clip),
-        "wire_kbps": _kbps(wire, clip),
+        "kbps": clip.kbps(last.bytes),
+        "wire_kbps": clip.kbps(system.wire_bytes(last)),
         "char_accuracy": mean([reading.accuracy for reading in readings if reading.time_s >= SETTLED_S]),
         "moving_accuracy": mean([reading.accuracy for reading in readings if reading.time_s < STILL_S]),
         "seconds_to_90": None if good is None else good.time_s,
@@ -206,10 +205,6 @@ def row_of(job: Job, system: System, film: PageFilm, clip: Clip, readings: Seque
         "text": film.page.text,
         "read": readings[-1].text,
     }
-
-
-def _kbps(count: int | None, clip: Clip) -> float | None:
-    return None if count is None else round(count * 8 / clip.seconds / 1000, 6)
 
 
 def mean(values: Sequence[float | None]) -> float | None:

@@ -34,10 +34,10 @@ import vidtok.model.reader as reader_module
 from experiments import bench
 from experiments.costs import Contender, Study, conduct
 from experiments.edge_cost import JPEG_QUALITY, X264, encoder, new_encoder, yuv
-from experiments.systems import Clip
+from experiments.systems import Clip, every
 from experiments.systems.pictures import encode as encode_jpeg
 from experiments.tapes import Taped, new_receiver, replay_receiver, tape
-from experiments.timing import Meter, Pass, Spent, cpu_s, every, macs_of
+from experiments.timing import Meter, Pass, Spent, cpu_s, macs_of
 from vidtok.canvas import CELL, Canvas
 from vidtok.live.sender import SendConfig
 from vidtok.model.reader import Reader

@@ -270,7 +270,7 @@ def watch(system: System, params: object, shown: Trial, judging: Judge) -> list[
         for (frame, known), (_, blind) in zip(planted, bare, strict=True):
             for one in watched:
                 one.look(frame.index, known, blind, shown.bare.fps, judging)
-    costs = costs_of(known, shown.bare.count / shown.bare.fps)
+    costs = costs_of(known, shown.bare)
     return [_event_row(number, one, shown.bare.fps) | costs for number, one in enumerate(watched)]
 
 
@@ -298,9 +298,9 @@ def _event_row(number: int, watched: Watched, fps: float) -> Row:
     }
 
 
-def costs_of(known: Known, seconds: float) -> Row:
-    """What a run of so many seconds cost, from what is known at its end."""
+def costs_of(known: Known, clip: Clip) -> Row:
+    """What a run over a clip cost, from what is known at its end."""
     return {
-        "kbps": None if known.bytes is None else round(known.bytes * 8 / seconds / 1000, 6),
-        "tokens_per_s": round(known.tokens / seconds, 6),
+        "kbps": clip.kbps(known.bytes),
+        "tokens_per_s": round(known.tokens / clip.seconds, 6),
     }

@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from edge_gate.source import Frame, parse_size
+from edge_gate.source import parse_size
 from experiments import bench
 from experiments.bench import BenchError, Row, Rows
 from experiments.films import Film, check_length
@@ -115,16 +115,6 @@ def macs_of(work: Callable[[], object]) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops()) // 2
-
-
-def every(clip: Clip, seconds: float) -> Iterator[tuple[Frame, bool]]:
-    """Frames, and whether each is one of those taken every so many seconds, the first included."""
-    due = 0.0
-    for frame in clip:
-        taken = frame.time_s + 1e-9 >= due
-        if taken:
-            due += seconds
-        yield frame, taken
 
 
 # Rounds

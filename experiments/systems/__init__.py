@@ -62,6 +62,10 @@ class Clip:
         """How long it lasts."""
         return self.count / self.fps
 
+    def kbps(self, count: int | None) -> float | None:
+        """What so many bytes are over the whole clip; None stays None."""
+        return None if count is None else round(count * 8 / self.seconds / 1000, 6)
+
     @property
     def cells(self) -> int:
         """Cells of a frame: what decoded video costs a model that looks at all of it."""
@@ -72,6 +76,16 @@ def clip_of(name: str, fps: float, frames: Sequence[Frame]) -> Clip:
     """A clip from frames in memory."""
     height, width = frames[0].pixels.shape[:2]
     return Clip(name, (width, height), fps, len(frames), lambda: iter(frames))
+
+
+def every(clip: Clip, seconds: float) -> Iterator[tuple[Frame, bool]]:
+    """Frames, and whether each is one of those taken every so many seconds, the first included."""
+    due = 0.0
+    for frame in clip:
+        taken = frame.time_s + 1e-9 >= due
+        if taken:
+            due += seconds
+        yield frame, taken
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,10 @@ class System:
     def build(self) -> str:
         """What its figures depend on besides a setting's name, code apart: rows of another build are stale."""
         return f"{self.weights}{zlib.crc32(self.about.encode()):08x}"
+
+    def wire_bytes(self, known: Known) -> int | None:
+        """All bytes so far, with what lies below each packet."""
+        return None if known.bytes is None else known.bytes + known.packets * self.packet_bytes
 
     def chosen(self, quick: bool) -> dict[str, Any]:
         """The settings of a run."""

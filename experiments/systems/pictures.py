@@ -5,7 +5,7 @@ frame --policy: send it?--> JPEG --> receiver holds it until the next
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import cv2
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_gate.source import Frame
-from experiments.systems import HOSTED_TOKENS, Clip, Known, System
+from experiments.systems import HOSTED_TOKENS, Clip, Known, System, every
 from vidtok.canvas import CELL
 
 Pixels = NDArray[np.uint8]
-Policy = Callable[[Frame], bool]
+Floats = NDArray[np.float32]
 MTU = 1400  # bytes of a message that fit a packet
 TCP_BYTES = 79  # below it: IPv4 20, TCP 32, TLS record 22, WebSocket frame 4, rounded up to the odd byte
 QUALITIES = (10, 30, 50, 75, 90)
@@ -57,11 +57,10 @@ class Params:
 
 def send(params: Params, clip: Clip) -> Iterator[Known]:
     """JPEGs when the policy says so."""
-    wants = _steady(params.every_s) if params.every_s else _changed(params.threshold or 0.0)
+    frames = every(clip, params.every_s) if params.every_s else _changed(clip, params.threshold or 0.0)
     cells = (clip.size[1] // CELL, clip.size[0] // CELL)
     known = Known()
-    for frame in clip:
-        sent = wants(frame)
+    for frame, sent in frames:
         if sent:
             coded = encode(frame.pixels, params.quality)
             known = Known(
@@ -81,32 +80,12 @@ def encode(pixels: Pixels, quality: int) -> Pixels:
     return np.asarray(coded, np.uint8)
 
 
-def _steady(every_s: float) -> Policy:
-    """A frame each `every_s`, the first at once."""
-    due = 0.0
-
-    def wants(frame: Frame) -> bool:
-        nonlocal due
-        if frame.time_s + 1e-9 < due:
-            return False
-        due += every_s
-        return True
-
-    return wants
-
-
-def _changed(threshold: float) -> Policy:
-    """A frame whose thumbnail is not the last one's that was sent."""
-    last: Pixels | None = None
-
-    def wants(frame: Frame) -> bool:
-        nonlocal last
-        thumbnail = np.asarray(cv2.resize(frame.pixels, (64, 64), interpolation=cv2.INTER_LINEAR), np.uint8)
-        if last is not None:
-            error = np.square(thumbnail.astype(np.float32) - last.astype(np.float32)).mean()
-            if 1 - error / 255**2 >= threshold:
-                return False
-        last = thumbnail
-        return True
-
-    return wants
+def _changed(clip: Clip, threshold: float) -> Iterator[tuple[Frame, bool]]:
+    """Frames, and whether each one's thumbnail is another than that of the last one taken."""
+    last: Floats | None = None
+    for frame in clip:
+        thumbnail = cv2.resize(frame.pixels, (64, 64), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+        taken = last is None or not 1 - np.square(thumbnail - last).mean() / 255**2 >= threshold
+        if taken:
+            last = thumbnail
+        yield frame, taken

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_gate.source import Frame
-from experiments.systems import Clip, Known, System
+from experiments.systems import Clip, Known, System, every
 from experiments.systems.ours import encoder
 from vidtok.canvas import CELL, Canvas, Grid, blank
 from vidtok.codec import diff, patch
@@ -54,11 +54,10 @@ def systems() -> list[System]:
 def raw_ids(params: tuple[int, int], clip: Clip) -> Iterator[Known]:
     """All cells, `fps` times a second, two bytes a code."""
     fps, levels = params
-    canvas, due, known = blank(Grid(*clip.size)), 0.0, Known()
+    canvas, known = blank(Grid(*clip.size)), Known()
     wanted = canvas.visible()
-    for frame in clip:
-        if frame.time_s + 1e-9 >= due:
-            due += 1 / fps
+    for frame, taken in every(clip, 1 / fps):
+        if taken:
             canvas = put(canvas, codes_of(encoder()(frame.pixels)), wanted, levels)
             size = 2 * levels * clip.cells
             known = Known(

@@ -16,7 +16,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from experiments.systems import Clip, Known, System
+from experiments.systems import Clip, Known, System, every
 from vidtok.canvas import CELL
 
 os.environ.setdefault("SVT_LOG", "1")  # errors only; the library prints its settings otherwise
@@ -89,15 +89,15 @@ def code(coder: Coder, crf: int, clip: Clip) -> Iterator[Known]:
     fps = min(clip.fps, coder.fps or clip.fps)
     size = (clip.size[0] // coder.shrink, clip.size[1] // coder.shrink)
     encoder, decoder = _open(coder, crf, size, fps)
-    known, due, number = Known(), 0.0, 0
-    for frame in clip:
-        if frame.time_s + 1e-9 >= due:
+    known, number = Known(), 0
+    for frame, taken in every(clip, 1 / fps):
+        if taken:
             picture = av.VideoFrame.from_ndarray(frame.pixels, format="rgb24")
             picture = picture.reformat(*size, format="yuv420p", interpolation="AREA" if coder.shrink > 1 else None)
             picture.pts = number
             (packet,) = encoder.encode(picture)
             (decoded,) = decoder.decode(packet)
-            due, number = due + 1 / fps, number + 1
+            number += 1
             known = Known(
                 picture=np.ascontiguousarray(decoded.reformat(*clip.size).to_ndarray(format="rgb24")),
                 bytes=(known.bytes or 0) + packet.size,
