@@ -1,7 +1,7 @@
 """The double cap: bits and model tokens, both hard over any second, spent where they buy most. Sans-IO.
 
     Ledger: what was sent in the last second, so what may be sent now
-    buy():  novelty and costs per cell -> levels to set; what is left over -> levels to refine
+    buy():  gain and bits of every edit on offer -> the best edit of each cell, while both caps last
 
 The ledger counts what its owner tells it: payloads and packet headers, before what WebRTC adds below them. A single
 packet may run over, as the caps allow.
@@ -77,59 +77,72 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Offer:
-    """What one frame could send. All arrays are (rows, cols) or (rows, cols, levels)."""
+    """What one frame could send. A gain is what an edit would spare the model, over as long as it should last."""
 
-    gain: Floats  # (rows, cols): what knowing the cell afresh is worth; zero is not for sale
-    set_bits: Floats  # (rows, cols, levels): bits of each level, were it set afresh
-    quiet: Floats  # (rows, cols): seconds since the cell was last news; negative is not for refinement
+    set_gain: Floats  # (rows, cols, levels): of setting a cell afresh to 1, 2, ... levels
+    refine_gain: Floats  # (rows, cols, levels): of refining it to as many, with what is held kept
+    move_gain: Floats  # (rows, cols): of moving it here from elsewhere; zero where no move is on offer
+    set_bits: Floats  # (rows, cols, levels): of each level alone
     depth: Bytes  # (rows, cols): levels held
-    moving: NDArray[np.bool_]  # (rows, cols): a move tells it all
     edit_bits: float = 8.0  # place and operation of one edit
     move_bits: float = 8.0
 
+    def options(self) -> tuple[Floats, Floats]:
+        """(gain, bits) of each cell's options, both (cells, 2 * levels + 1): set to 1.., refine to 1.., move."""
+        cells, levels = self.depth.size, self.set_gain.shape[-1]
+        to_set = np.cumsum(self.set_bits.reshape(cells, levels), axis=1)
+        depth = self.depth.ravel()
+        held = np.concatenate([np.zeros((cells, 1), np.float32), to_set], 1)[np.arange(cells), depth]
+        deeper = (np.arange(1, levels + 1) > depth[:, None]) & (depth > 0)[:, None]
+        refine = np.where(deeper, self.refine_gain.reshape(cells, levels), 0)
+        move = self.move_gain.reshape(cells, 1)
+        gain = np.concatenate([self.set_gain.reshape(cells, levels), refine, move], 1)
+        bits = np.concatenate([to_set, np.maximum(to_set - held[:, None], 0), np.full((cells, 1), self.move_bits)], 1)
+        bits[:, :-1] += self.edit_bits
+        return gain.astype(np.float32), bits.astype(np.float32)
 
-def buy(offer: Offer, allowance: Allowance, *, news_levels: int, quiet_s: float) -> tuple[Bytes, Bytes]:
-    """Spend an allowance: (levels to set a cell to, levels to refine it to), zero for none. Moves count as set to 1.
 
-    News first, by gain per bit: as many levels as `news_levels` when all of the news fits, fewer when not. Then what
-    has been quiet for `quiet_s` is refined as deep as the bits go, the shallowest and longest quiet first.
+@dataclass(frozen=True, eq=False)
+class Bought:
+    """What to send of each cell: at most one of the three."""
+
+    set_to: Bytes  # (rows, cols): levels, 0 for none
+    refine_to: Bytes  # (rows, cols): levels, 0 for none
+    moved: NDArray[np.bool_]  # (rows, cols)
+    surplus: float  # gain, less what the bits cost at the asked price
+
+
+def buy(offer: Offer, allowance: Allowance, price: float) -> Bought:
+    """The edits that are worth more than `price` a bit, best gain per bit first, while the allowance lasts.
+
+    Each cell gets the option with the largest gain after its bits are paid; where the bits run out, a cheaper one.
     """
-    bits, tokens = allowance.bits, allowance.tokens
-    set_to, bits, tokens = _buy_news(offer, bits, tokens, news_levels)
-    still = (offer.quiet >= quiet_s - TICK_S) & (set_to == 0) & ~offer.moving & (offer.depth > 0)
-    return set_to, _buy_refinement(offer, still, bits, tokens)
-
-
-def _buy_news(offer: Offer, bits: float, tokens: int, news_levels: int) -> tuple[Bytes, float, int]:
-    for_sale = np.flatnonzero(offer.gain.ravel() > 0)
-    set_to = np.zeros(offer.gain.size, np.uint8)
-    for levels in range(news_levels, 0, -1):
-        cost = offer.set_bits[..., :levels].sum(-1) + offer.edit_bits
-        cost = np.where(offer.moving, offer.move_bits, cost).ravel()[for_sale]
-        if levels == 1 or (cost.sum() <= bits and len(for_sale) <= tokens):
-            order = np.argsort(-offer.gain.ravel()[for_sale] / cost, kind="stable")
-            fits = (np.cumsum(cost[order]) <= bits) & (np.arange(len(order)) < tokens)
-            set_to[for_sale[order[fits]]] = levels
-            bits -= float(cost[order[fits]].sum())
-            tokens -= int(fits.sum())
+    gain, bits = offer.options()
+    net = gain - np.float32(price) * bits
+    levels = offer.set_gain.shape[-1]
+    best = net.argmax(1)
+    cells = np.arange(len(best))
+    wanted = np.flatnonzero(net[cells, best] > 0)
+    order = wanted[np.argsort(-gain[wanted, best[wanted]] / bits[wanted, best[wanted]], kind="stable")]
+    chosen = np.full(len(best), -1)
+    left, tokens, surplus = allowance.bits, allowance.tokens, 0.0
+    for cell in order.tolist():
+        if tokens <= 0:
             break
-    return set_to.reshape(offer.gain.shape), bits, tokens
-
-
-def _buy_refinement(offer: Offer, still: NDArray[np.bool_], bits: float, tokens: int) -> Bytes:
-    levels = offer.set_bits.shape[-1]
-    depth = offer.depth.ravel()
-    refine_to = np.zeros(depth.size, np.uint8)
-    open_cells = np.flatnonzero(still.ravel() & (depth < levels))
-    open_cells = open_cells[np.lexsort((-offer.quiet.ravel()[open_cells], depth[open_cells]))]
-    cost_to = np.cumsum(offer.set_bits.reshape(-1, levels), axis=1)
-    for cell in open_cells:  # all that is missing at once: it is one token to the model either way
-        if bits <= offer.edit_bits or tokens <= 0:
-            break
-        below = cost_to[cell, depth[cell] - 1]
-        for target in range(levels, depth[cell], -1):
-            cost = float(cost_to[cell, target - 1] - below) + offer.edit_bits
-            if cost <= bits:
-                refine_to[cell], bits, tokens = target, bits - cost, tokens - 1
-                break
-    return refine_to.reshape(offer.depth.shape)
+        option = int(best[cell])
+        if bits[cell, option] > left:
+            fitting = np.where(bits[cell] <= left, net[cell], -np.inf)
+            option = int(fitting.argmax())
+            if not fitting[option] > 0:
+                continue
+        chosen[cell], left, tokens = option, left - float(bits[cell, option]), tokens - 1
+        surplus += float(net[cell, option])
+    shape = offer.depth.shape
+    sets = np.where((chosen >= 0) & (chosen < levels), chosen + 1, 0)
+    refines = np.where((chosen >= levels) & (chosen < 2 * levels), chosen - levels + 1, 0)
+    return Bought(
+        sets.reshape(shape).astype(np.uint8),
+        refines.reshape(shape).astype(np.uint8),
+        (chosen == 2 * levels).reshape(shape),
+        surplus,
+    )

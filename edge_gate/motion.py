@@ -107,32 +107,31 @@ def _difference(state: PanState, small: Floats, factor: int, position: tuple[int
 def cell_moves(
     latents: Floats,
     held: Floats,
-    depth: NDArray[np.uint8],
+    known: NDArray[np.bool_],
     news: NDArray[np.bool_],
     *,
-    level_size: int,
     reach: int,
     tolerance: float,
 ) -> NDArray[np.int8]:
     """(rows, cols, 2): for each cell of news, the shift (dx, dy in cells) whose held content explains it best.
 
-    latents and held are (rows, cols, C), `level_size` numbers a level; a source counts with the levels it holds. Zero
-    where nothing within `reach` cells comes closer than `tolerance` (mean squared difference) and than the cell itself.
+    latents and held are (rows, cols, C); a source counts with what of it is `known` (rows, cols, C). Zero where
+    nothing within `reach` cells comes closer than `tolerance` (mean squared difference) and than the cell itself.
     """
-    moves = np.zeros((*depth.shape, 2), np.int8)
+    rows, cols = news.shape
+    moves = np.zeros((rows, cols, 2), np.int8)
     if not news.any():
         return moves
-    known = np.arange(latents.shape[-1]) // level_size < depth[..., None]
     own = (np.square(latents - held) * known).sum(-1) / np.maximum(known.sum(-1), 1)
-    best = np.where(depth > 0, np.minimum(own, tolerance), tolerance).astype(np.float32)
+    best = np.where(known.any(-1), np.minimum(own, tolerance), tolerance).astype(np.float32)
     targets = np.argwhere(news)
     for dy in range(-reach, reach + 1):
         for dx in range(-reach, reach + 1):
-            rows, cols = targets[:, 0] + dy, targets[:, 1] + dx
-            inside = (rows >= 0) & (rows < depth.shape[0]) & (cols >= 0) & (cols < depth.shape[1])
+            down, right = targets[:, 0] + dy, targets[:, 1] + dx
+            inside = (down >= 0) & (down < rows) & (right >= 0) & (right < cols)
             if (dx == 0 and dy == 0) or not inside.any():
                 continue
-            to, source = tuple(targets[inside].T), (rows[inside], cols[inside])
+            to, source = tuple(targets[inside].T), (down[inside], right[inside])
             shares = known[source]
             count = shares.sum(-1)
             error = (np.square(latents[to] - held[source]) * shares).sum(-1) / np.maximum(count, 1)

@@ -34,31 +34,76 @@ class GateConfig:
     floor: float = 0.05  # what rounding to codes and a noisy sensor cost: no news at all
     scale: float = 0.1  # how fast the score rises above the floor
     news: float = 0.5  # score from which a cell is worth sending
+    noise: float = 0.03  # squared difference of a latent that a noisy sensor explains
     calm: float = 0.15  # score under which a cell counts as quiet
     jump: float = 0.1  # from one look to the next, beyond which a cell is not averaged but taken as it is
     blend: float = 0.35  # share of the newest look in the average of a cell that has not jumped
     glance: float = 2.5  # brightness levels that a thumbnail pixel must change by to wake the tokenizer
     look_every_s: float = 1.0  # the tokenizer looks this often whatever the glance says
-    coverage: float = 0.3  # share of a cell that must be in the frame
+    coverage: float = 0.25  # share of a cell that must be in the frame: no more than the last corner at rest has
 
 
-def novelty(latents: Floats, held: Floats, depth: NDArray[np.uint8], weights: Floats, config: GateConfig) -> Floats:
+def novelty(latents: Floats, held: Floats, known: NDArray[np.bool_], weights: Floats, config: GateConfig) -> Floats:
     """(rows, cols) scores from 0 to 1: how new each cell is to whoever holds the canvas.
 
-    latents (rows, cols, C) are seen now; held (rows, cols, C) the canvas's; depth (rows, cols) says how many levels of
-    it are real; weights (levels, C / levels) say how much each latent counts. Cells never seen score one.
+    latents (rows, cols, C) are seen now; held (rows, cols, C) the canvas's; known (rows, cols, C) says what of it is
+    real; weights (C,) say how much each latent counts. Cells of which nothing is known score one.
     """
-    distance = weighted_distance(latents, held, depth, weights)
+    distance = weighted_distance(latents, held, known, weights)
     score = 1 - np.exp(-np.maximum(distance - np.float32(config.floor), 0) / np.float32(config.scale))
-    return np.where(depth > 0, score, UNKNOWN_NOVELTY).astype(np.float32)
+    return np.where(known.any(-1), score, UNKNOWN_NOVELTY).astype(np.float32)
 
 
-def weighted_distance(latents: Floats, held: Floats, depth: NDArray[np.uint8], weights: Floats) -> Floats:
-    """(rows, cols): mean squared difference over the levels held, each latent by its weight; zero where none is."""
-    levels, size = weights.shape
-    known = np.arange(levels) < depth[..., None]  # (rows, cols, levels)
-    shares = (weights * known[..., None]).reshape(*depth.shape, levels * size)
+def weighted_distance(latents: Floats, held: Floats, known: NDArray[np.bool_], weights: Floats) -> Floats:
+    """(rows, cols): mean squared difference over what is known, each latent by its weight; zero where nothing is."""
+    shares = weights * known
     return (np.square(latents - held) * shares).sum(-1) / np.maximum(shares.sum(-1), np.float32(1e-6))
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """How far the model's knowledge of each cell is from what is seen, level by level, all (rows, cols, levels).
+
+    Weighted squared distances, so that they add up; a level that is not held reads as zeros.
+    """
+
+    now: Floats  # as the canvas stands; what noise explains does not count
+    blank: Floats  # were the level not held
+    told: Floats  # were it told now
+
+    def set_gain(self) -> Floats:
+        """(rows, cols, levels): what is spared by setting a cell afresh to 1, 2, ... levels."""
+        after = self.blank.sum(-1, keepdims=True) - np.cumsum(self.blank - self.told, -1)
+        return self.now.sum(-1, keepdims=True) - after
+
+    def refine_gain(self, depth: NDArray[np.uint8]) -> Floats:
+        """(rows, cols, levels): what is spared by refining a cell from its `depth` levels to 1, 2, ... levels."""
+        missing = np.arange(self.blank.shape[-1]) >= depth[..., None]
+        return np.cumsum(np.where(missing, self.blank - self.told, 0), -1)
+
+
+def losses(
+    latents: Floats,
+    rounded: Floats,
+    held: Floats,
+    known: NDArray[np.bool_],
+    weights: Floats,
+    edges: tuple[int, ...],
+    noise: float,
+) -> Losses:
+    """Weigh what is seen against what the canvas holds.
+
+    latents, rounded (what would be told), held and known (what of `held` is real) are (rows, cols, C); weights (C,);
+    level n's numbers are edges[n] to edges[n + 1]; a squared difference of `noise` from what is held is none.
+    """  # fmt: skip
+
+    def by_level(squares: Floats) -> Floats:
+        return np.add.reduceat(squares * weights, edges[:-1], axis=-1).astype(np.float32)
+
+    seen, off = np.square(latents), np.maximum(np.square(latents - held) - np.float32(noise), 0)
+    blank = by_level(seen)
+    told = np.minimum(by_level(np.square(latents - rounded)), blank)
+    return Losses(by_level(np.where(known, off, seen)), blank, told)
 
 
 def steady(before: Floats | None, latents: Floats, weights: Floats, config: GateConfig) -> Floats:
@@ -68,8 +113,8 @@ def steady(before: Floats | None, latents: Floats, weights: Floats, config: Gate
     """
     if before is None:
         return latents
-    full = np.full(latents.shape[:2], len(weights), np.uint8)
-    calm = weighted_distance(latents, before, full, weights) < config.jump  # NaN compares as not calm
+    everything = np.ones(latents.shape, bool)
+    calm = weighted_distance(latents, before, everything, weights) < config.jump  # NaN compares as not calm
     mixed = before + np.float32(config.blend) * (latents - before)
     return np.where(calm[..., None], mixed, latents).astype(np.float32)
 
@@ -85,18 +130,17 @@ def shift_cells(array: NDArray[T], down: int, right: int, fill: float) -> NDArra
     return out
 
 
-def coverage(rows: int, cols: int, offset: tuple[int, int], cell: int) -> Floats:
-    """(rows, cols): the share of each cell of a grid with one spare row and column that the frame shows."""
-    across = _axis_coverage(cols, offset[0], cell)
-    down = _axis_coverage(rows, offset[1], cell)
+def coverage(size: tuple[int, int], offset: tuple[int, int], cell: int) -> Floats:
+    """(rows, cols): the share of each cell that a frame of `size` (width, height), `offset` into the grid, shows."""
+    across, down = (_axis_coverage(side, start, cell) for side, start in zip(size, offset, strict=True))
     return np.outer(down, across).astype(np.float32)
 
 
-def _axis_coverage(cells: int, offset: int, cell: int) -> NDArray[np.float64]:
-    share = np.ones(cells)
-    share[0] -= offset / cell
-    share[-1] = offset / cell
-    return share
+def _axis_coverage(side: int, start: int, cell: int) -> NDArray[np.float64]:
+    """One spare cell at the end; a cell that the frame's own edge cuts counts by what it could show at most."""
+    first = np.arange(-(-side // cell) + 1) * cell
+    shown = np.minimum(first + cell, start + side) - np.maximum(first, start)
+    return np.maximum(shown, 0) / cell
 
 
 @dataclass(frozen=True)

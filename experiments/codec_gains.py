@@ -24,14 +24,14 @@ from edge_gate.source import open_source
 from experiments import bench
 from experiments.bench import Row, Rows
 from vidtok.bitstream import encode_payload
-from vidtok.canvas import Grid, blank
+from vidtok.canvas import CELL, Grid, blank
 from vidtok.codec import diff
 from vidtok.entropy import load_tables
 from vidtok.live.recording import Loop
 from vidtok.live.sender import SendConfig
 from vidtok.model.reader import Reader, agreement
-from vidtok.tokenizer.edge import EdgeEncoder, codes_of
-from vidtok.tokenizer.fsq import CODE_BITS, LEVELS
+from vidtok.tokenizer.edge import EdgeEncoder
+from vidtok.tokenizer.fsq import EDGES, LEVELS, quantise
 
 SCENES = ("scene:pan", "scene:handheld", "scene:scroll", "scene:tour")
 SYSTEMS = {
@@ -95,11 +95,11 @@ def stream(spec: str, system: str, args: argparse.Namespace, reader: Reader, enc
 
 def keyframe_bits(latents: np.ndarray, tables: Any) -> list[float]:
     """Bits a cell that a keyframe takes at 1, 2, ... levels."""
-    grid = Grid((latents.shape[1] - 1) * 16, (latents.shape[0] - 1) * 16)
-    base, codes = blank(grid), codes_of(latents)
+    grid = Grid((latents.shape[1] - 1) * CELL, (latents.shape[0] - 1) * CELL)
+    base, values = blank(grid), quantise(latents)
     out = []
     for levels in range(1, LEVELS + 1):
-        edits = diff(codes, base, (base.visible() * levels).astype(np.uint8))
+        edits = diff(values, base, (base.visible() * levels).astype(np.uint8))
         out.append(len(encode_payload(base, edits, tables)) * 8 / grid.frame_cells)
     return out
 
@@ -122,7 +122,7 @@ def summarise(rows: list[Row]) -> dict[str, Any]:
     whole = [r for r in rows if r["system"] == "vidtok"]
     out["keyframe_bits_per_cell"] = {
         f"{n} levels": {
-            "raw": CODE_BITS * n,
+            "raw": 3 * EDGES[n],
             "coded": round(float(np.mean([r[f"key_bits_per_cell_{n}"] for r in whole])), 2),
         }
         for n in range(1, LEVELS + 1)

@@ -39,7 +39,7 @@ from experiments.tapes import new_sender, replay_sender, tape
 from experiments.timing import Meter, Pass, Spent, cpu_s, macs_of
 from vidtok.canvas import CELL
 from vidtok.live.sender import SendConfig
-from vidtok.tokenizer.edge import EdgeEncoder
+from vidtok.tokenizer.edge import EdgeEncoder, pad_to_grid
 
 JPEG_QUALITY = 75
 CHILD_TIMEOUT_S = 120.0
@@ -54,7 +54,7 @@ PARTS = {
 NAMES = {  # in vidtok.live.sender
     "motion": ("track_pan", "cell_moves"),
     "glance": ("luma", "glance"),
-    "gate": ("steady", "codes_of", "novelty", "coverage", "shift_cells", "dequantise", "unpack", "value_costs", "buy"),
+    "gate": ("steady", "quantise", "novelty", "losses", "coverage", "shift_cells", "dequantise", "value_costs", "buy"),
     "bitstream": ("encode_payload", "diff", "patch"),
 }
 
@@ -147,9 +147,7 @@ class _Counting:
         self._encoder, self._seen = encoder, seen
 
     def __call__(self, pixels: Any, position: tuple[int, int] = (0, 0)) -> Any:
-        height, width = pixels.shape[:2]
-        right, down = (bool(n % CELL) * CELL for n in position)  # off the grid, the frame is padded by a cell
-        self._seen.append((height + down, width + right))
+        self._seen.append(pad_to_grid(pixels, (position[0] % CELL, position[1] % CELL)).shape[:2])
         return self._encoder(pixels, position)
 
 
@@ -183,7 +181,7 @@ def motion_macs(size: tuple[int, int]) -> float:
 def network(clip: Clip) -> Pass:
     """The encoder network alone, on every frame."""
     run, frames = encoder(), list(clip)
-    macs = float(encoder_macs(*frames[0].pixels.shape[:2]) * clip.count)
+    macs = float(encoder_macs(*pad_to_grid(frames[0].pixels, (0, 0)).shape[:2]) * clip.count)
 
     def every_frame() -> None:
         for frame in frames:

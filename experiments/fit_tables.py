@@ -1,6 +1,6 @@
 """Count what the codec codes on training clips, and fit the integer tables that ship.
 
-    python -m experiments.fit_tables --clips DIR --out vidtok/weights/tables.bin [--report FILE.json]
+    python -m experiments.fit_tables --clips DIR --images DIR --out vidtok/weights/tables.bin [--report FILE.json]
 
 The gain of every kind of context is reported on clips that the fit did not see (clips are split in two, each half is
 coded with tables counted on the other); the tables that are written are counted on all of them.
@@ -19,23 +19,26 @@ from tqdm import tqdm
 
 from edge_gate.budget import Caps
 from edge_gate.source import SourceError, open_source
-from experiments.pictures import VIDEOS
-from vidtok.bitstream import patch_symbols
-from vidtok.canvas import Grid
+from experiments.pictures import VIDEOS, load_images
+from experiments.systems.ours import Remembering
+from vidtok.bitstream import Symbols, patch_symbols
+from vidtok.canvas import Grid, blank
+from vidtok.codec import diff
 from vidtok.entropy import NEIGHBOURS, NO_VALUE, SHAPES, fit_tables, load_tables
 from vidtok.live.recording import Loop
 from vidtok.live.sender import SendConfig
 from vidtok.tokenizer.edge import WEIGHTS, EdgeEncoder
-from vidtok.tokenizer.fsq import DIMS, VALUES
+from vidtok.tokenizer.fsq import LEVELS, VALUES, quantise
 
 Counts = dict[str, NDArray[np.int64]]
-SETTINGS = (Caps(10, 150), Caps(60, 2000))
+PRICES = (60.0, 15.0, 4.0)  # from coarse to fine
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="experiments.fit_tables", description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=Path, required=True)
+    parser.add_argument("--images", type=Path, help="folder of photographs: first pictures of scenes")
     parser.add_argument("--out", type=Path, default=WEIGHTS / "tables.bin")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each clip")
     parser.add_argument("--report", type=Path, help="write the gain of each context here")
@@ -44,10 +47,13 @@ def main() -> None:
         args.out.write_bytes(fit_tables({}).to_bytes())
     paths = sorted(p for p in args.clips.rglob("*") if p.suffix.lower() in VIDEOS)
     halves: tuple[Counts, Counts] = (empty(), empty())
-    encoder = EdgeEncoder(threads=2)
+    looker = EdgeEncoder(threads=2)
+    for number, picture in enumerate(tqdm(load_images(args.images, 256) if args.images else [], "pictures")):
+        count_picture(np.ascontiguousarray(picture[:256, :256]), halves[number % 2], looker)
     for number, path in enumerate(tqdm(paths, "clips")):
-        for caps in SETTINGS:
-            count_clip(path, caps, args.seconds, halves[number % 2], encoder)
+        encoder = Remembering()
+        for price in PRICES:
+            count_clip(path, price, args.seconds, halves[number % 2], encoder)
     both = {name: halves[0][name] + halves[1][name] for name in SHAPES}
     report = gains(halves)
     args.out.write_bytes(fit_tables(both).to_bytes())
@@ -61,7 +67,7 @@ def empty() -> Counts:
     return {name: np.zeros(shape, np.int64) for name, shape in SHAPES.items()}
 
 
-def count_clip(path: Path, caps: Caps, seconds: float, counts: Counts, encoder: EdgeEncoder) -> None:
+def count_clip(path: Path, price: float, seconds: float, counts: Counts, encoder: EdgeEncoder) -> None:
     """Send one clip through the codec in virtual time and count its symbols."""
     tables = load_tables()
     try:
@@ -69,15 +75,31 @@ def count_clip(path: Path, caps: Caps, seconds: float, counts: Counts, encoder: 
     except SourceError as error:
         print(error)
         return
-    loop = Loop(Grid(*source.size), SendConfig(caps=caps), fps=10, name=path.name, encoder=encoder)
+    config = SendConfig(caps=Caps(500, 5000), price=price)
+    loop = Loop(Grid(*source.size), config, fps=10, name=path.name, encoder=encoder)
     for frame in source:
         loop.step(frame)
         for update in loop.updates:
-            for name, context, symbol in patch_symbols(update.base, update.edits, tables):
-                table = counts[name].reshape(-1, SHAPES[name][-1])
-                table[context, symbol] += 1
+            count_symbols(patch_symbols(update.base, update.edits, tables), counts)
             for number in (update.edits.pan.dx, update.edits.pan.dy):
                 counts["pan"][min(2 * abs(number) - (number < 0), SHAPES["pan"][0] - 1)] += 1
+
+
+def count_picture(pixels: NDArray[np.uint8], counts: Counts, encoder: EdgeEncoder) -> None:
+    """Count the values of a picture, told whole to someone who holds nothing; where edits stand says nothing here."""
+    base = blank(Grid(pixels.shape[1], pixels.shape[0]))
+    edits = diff(quantise(encoder(pixels)), base, (base.visible() * LEVELS).astype(np.uint8))
+    symbols = patch_symbols(base, edits, load_tables())
+    count_symbols([symbol for symbol in symbols if symbol[0] == "value"], counts)
+
+
+def count_symbols(symbols: Symbols, counts: Counts) -> None:
+    """Add coded symbols to their tables."""
+    by_name: dict[str, list[int]] = {}
+    for name, context, symbol in symbols:
+        by_name.setdefault(name, []).append(context * SHAPES[name][-1] + symbol)
+    for name, places in by_name.items():
+        np.add.at(counts[name].reshape(-1), places, 1)
 
 
 def gains(halves: tuple[Counts, Counts]) -> dict[str, float]:
@@ -93,9 +115,9 @@ def gains(halves: tuple[Counts, Counts]) -> dict[str, float]:
     }
     out["value_bits_raw"] = float(np.log2(VALUES))
     out["values_counted"] = float(sum(half["value"].sum() for half in halves))
-    known = [half["value"][:, :, :NO_VALUE].astype(float) for half in halves]
+    known = [half["value"][:, :NO_VALUE].astype(float) for half in halves]
     for name in ("dimension", "neighbours", "both"):
-        pairs = [_cost(known[i], _views(halves[1 - i]["value"].astype(float))[name][:, :, :NO_VALUE]) for i in (0, 1)]
+        pairs = [_cost(known[i], _views(halves[1 - i]["value"].astype(float))[name][:, :NO_VALUE]) for i in (0, 1)]
         out[f"value_bits_held_cells_{name}"] = round(sum(c for c, _ in pairs) / max(1.0, sum(n for _, n in pairs)), 4)
     flat = [half["edited"].astype(float) for half in halves]
     positions = [_cost(flat[i], fit_tables(halves[1 - i]).frequencies["edited"].astype(float)) for i in (0, 1)]
@@ -108,10 +130,10 @@ def _views(
     counts: NDArray[np.float64],
 ) -> Iterator[tuple[str, NDArray[np.float64]]] | dict[str, NDArray[np.float64]]:
     full = fit_tables({"value": counts}).frequencies["value"].astype(float)
-    shape = (*SHAPES["value"][:2], VALUES + 1, NEIGHBOURS, VALUES)
-    by_dimension = np.broadcast_to(counts.sum((2, 3), keepdims=True) + 1, shape)
-    by_neighbours = np.broadcast_to(counts.sum(2, keepdims=True) + 1, shape)
-    by_held = np.broadcast_to(counts.sum(3, keepdims=True) + 1, shape)
+    shape = (SHAPES["value"][0], VALUES + 1, NEIGHBOURS, VALUES)
+    by_dimension = np.broadcast_to(counts.sum((1, 2), keepdims=True) + 1, shape)
+    by_neighbours = np.broadcast_to(counts.sum(1, keepdims=True) + 1, shape)
+    by_held = np.broadcast_to(counts.sum(2, keepdims=True) + 1, shape)
     return {"dimension": by_dimension, "neighbours": by_neighbours, "held": by_held, "both": full}
 
 
@@ -119,8 +141,6 @@ def _cost(seen: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[floa
     share = weights / weights.sum(-1, keepdims=True)
     return float((seen * -np.log2(share)).sum()), float(seen.sum())
 
-
-assert SHAPES["value"][1] == DIMS
 
 if __name__ == "__main__":
     main()

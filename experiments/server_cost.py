@@ -38,11 +38,12 @@ from experiments.systems import Clip, every
 from experiments.systems.pictures import encode as encode_jpeg
 from experiments.tapes import Taped, new_receiver, replay_receiver, tape
 from experiments.timing import Meter, Pass, Spent, cpu_s, macs_of
-from vidtok.canvas import CELL, Canvas
+from vidtok.canvas import UNIT, Canvas, Grid
 from vidtok.live.sender import SendConfig
 from vidtok.model.reader import Reader
 from vidtok.model.tower import FEATURES, Back, Front, Tower, load_tower
-from vidtok.tokenizer.networks import CONTEXT, TokenHead
+from vidtok.tokenizer.fsq import SEEN_LEVELS
+from vidtok.tokenizer.networks import SEEN_CONTEXT, TokenHead
 from vidtok.tokenizer.store import load_head
 
 Pixels = NDArray[np.uint8]
@@ -111,9 +112,9 @@ class OnnxReader:
     """What `Reader` does, in onnxruntime on one thread."""
 
     def __init__(self, size: tuple[int, int]) -> None:
-        width, height = size
-        self._rows, self._cols = height // CELL, width // CELL
-        self._head = onnx_network(load_head(), (1, CONTEXT, self._rows + 1, self._cols + 1))
+        (width, height), grid = size, Grid(*size)
+        self._rows, self._cols = height // UNIT, width // UNIT
+        self._head = onnx_network(load_head(), (1, SEEN_CONTEXT, grid.rows, grid.cols))
         self._back = onnx_network(_Labels(tower().back), (1, FEATURES, self._rows, self._cols))
         self._tower = onnx_network(
             nn.Sequential(_Features(tower().front), _Labels(tower().back)), (1, 3, height, width)
@@ -121,8 +122,8 @@ class OnnxReader:
 
     def read(self, canvas: Canvas) -> NDArray[np.float32]:
         """Probabilities of the labels (1000,), from a canvas."""
-        features = self._head(reader_module.canvas_context(canvas).numpy())
-        left, top = ((n + CELL // 2) // CELL for n in canvas.offset)
+        features = self._head(reader_module.canvas_context(canvas, SEEN_LEVELS).numpy())
+        left, top = ((n + UNIT // 2) // UNIT for n in canvas.offset)
         return self._back(features[:, :, top : top + self._rows, left : left + self._cols])[0]
 
     def judge(self, pixels: Pixels) -> NDArray[np.float32]:
@@ -167,8 +168,7 @@ def onnx_network(network: nn.Module, shape: tuple[int, ...]) -> Callable[[NDArra
 def ours_at(opened: Opened, pause_s: float, clip: Clip) -> Pass:
     """Our receiving end: once for the total, once more for the parts."""
     taped, looks = tape(clip, encoder()), opened(clip.size)
-    width, height = clip.size
-    macs = float(half_macs(height // CELL, width // CELL))
+    macs = float(half_macs(*clip.size))
 
     def once() -> Spent:
         views = _Views(looks, pause_s)
@@ -269,11 +269,13 @@ def jpeg(clip: Clip) -> Pass:
 
 
 @cache
-def half_macs(rows: int, cols: int) -> int:
+def half_macs(width: int, height: int) -> int:
     """Of one reading of our canvas: the token head on all of its cells, the back half on those of a frame."""
     with torch.device("meta"):
         head, back = TokenHead(), Back()
-        context, features = torch.zeros(1, CONTEXT, rows + 1, cols + 1), torch.zeros(1, FEATURES, rows, cols)
+        grid = Grid(width, height)
+        context = torch.zeros(1, SEEN_CONTEXT, grid.rows, grid.cols)
+        features = torch.zeros(1, FEATURES, height // UNIT, width // UNIT)
     return macs_of(lambda: (head(context), back.classify(back(features)[1])))
 
 

@@ -48,10 +48,11 @@ from edge_gate.source import Frame
 from experiments.bench import Row
 from experiments.planting import Box, Event, plant, show
 from experiments.systems import Clip, Known, System, clip_of, follow
-from vidtok.canvas import CELL, Canvas
+from vidtok.canvas import CELL, UNIT, Canvas
 from vidtok.model.tower import load_tower, to_input
 from vidtok.model.viewer import CanvasViewer
 from vidtok.tokenizer.edge import WEIGHTS
+from vidtok.tokenizer.fsq import SEEN_LEVELS
 from vidtok.tokenizer.store import canvas_context, load_head
 
 Pixels = NDArray[np.uint8]
@@ -110,7 +111,7 @@ def truth_of(event: Event, frames: Sequence[Pixels], judging: Judge) -> Truth:
     box = cells(event.area)
     around = (
         max(box[0] - AROUND, 0), max(box[1] - AROUND, 0),
-        min(box[2] + AROUND, width // CELL), min(box[3] + AROUND, height // CELL),
+        min(box[2] + AROUND, width // UNIT), min(box[3] + AROUND, height // UNIT),
     )  # fmt: skip
     moments = []
     bare: tuple[Pixels, Floats] | None = None
@@ -126,12 +127,12 @@ def truth_of(event: Event, frames: Sequence[Pixels], judging: Judge) -> Truth:
 
 def cells(box: Box) -> Box:
     """The cells that a box of pixels touches."""
-    return box[0] // CELL, box[1] // CELL, -(-box[2] // CELL), -(-box[3] // CELL)
+    return box[0] // UNIT, box[1] // UNIT, -(-box[2] // UNIT), -(-box[3] // UNIT)
 
 
 def cut(pixels: Pixels, box: Box) -> Pixels:
     """A box of cells out of a picture."""
-    return pixels[box[1] * CELL : box[3] * CELL, box[0] * CELL : box[2] * CELL]
+    return pixels[box[1] * UNIT : box[3] * UNIT, box[0] * UNIT : box[2] * UNIT]
 
 
 # Who judges
@@ -169,12 +170,12 @@ class Judge:
 
     def _tokens(self, canvas: Canvas, around: Box) -> Floats:
         features = self._once("tokens", canvas, self._read)
-        left, top = ((n + CELL // 2) // CELL for n in canvas.offset)  # the cells nearest to the frame
+        left, top = ((n + UNIT // 2) // UNIT for n in canvas.offset)  # the cells nearest to the frame
         return features[:, top + around[1] : top + around[3], left + around[0] : left + around[2]]
 
     @torch.inference_mode()
     def _read(self, canvas: Canvas) -> Floats:
-        return np.asarray(self._head(canvas_context(canvas))[0].numpy())
+        return np.asarray(self._head(canvas_context(canvas, SEEN_LEVELS))[0].numpy())
 
     def _shown(self, canvas: Canvas) -> Pixels:
         return self._once("viewer", canvas, self._viewer.show)
@@ -196,7 +197,8 @@ def _same_codes(one: Canvas, other: Canvas, area: Box) -> bool:
         return False
     (x, y), (left, top, right, bottom) = one.offset, area
     place = slice((top + y) // CELL, -(-(bottom + y) // CELL)), slice((left + x) // CELL, -(-(right + x) // CELL))
-    return np.array_equal(one.depth[place], other.depth[place]) and np.array_equal(one.codes[place], other.codes[place])
+    pairs = ((one.depth, other.depth), (one.values, other.values))
+    return all(np.array_equal(a[place], b[place]) for a, b in pairs)
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from edge_gate.source import open_source
 from experiments import bench
 from experiments.bench import Row, Rows
 from vidtok.model.tower import load_tower, to_input
-from vidtok.tokenizer.edge import EdgeEncoder, codes_of
-from vidtok.tokenizer.fsq import LEVELS
-from vidtok.tokenizer.networks import context, quantise_ste
+from vidtok.tokenizer.edge import EdgeEncoder
+from vidtok.tokenizer.fsq import LEVELS, SEEN_LEVELS, quantise
+from vidtok.tokenizer.networks import SEEN, context, quantise_ste
 from vidtok.tokenizer.store import load_encoder, load_head, load_viewer
 
 
@@ -41,12 +41,12 @@ class Judge:
         true = self.tower(x)[1]
         latents = np.stack([self.encoder(frame)[:-1, :-1] for frame in frames])
         theirs = self.torch_encoder(x).permute(0, 2, 3, 1).numpy()
-        same = float((codes_of(latents) == codes_of(theirs)).mean())
+        same = float((quantise(latents) == quantise(theirs)).mean())
         z = quantise_ste(torch.from_numpy(latents).permute(0, 3, 1, 2))
         for levels in range(1, LEVELS + 1):
-            held = context(z, torch.full((len(frames), *z.shape[2:]), levels))
-            pooled = self.tower.back(self.head(held))[1]
-            picture = self.viewer(held).clamp(-127 / 128, 1)
+            depth = torch.full((len(frames), *z.shape[2:]), levels)
+            pooled = self.tower.back(self.head(context(z[:, :SEEN], depth, SEEN_LEVELS)))[1]
+            picture = self.viewer(context(z, depth)).clamp(-127 / 128, 1)
             error = ((picture - x) * 128).square().mean((1, 2, 3))
             scores = [self.tower.back.classify(p).argmax(1) for p in (pooled, true)]
             yield {

@@ -10,9 +10,9 @@ from transport.core import Core, earliest
 from transport.errors import LocalProtocolError
 from transport.events import DeltaReceived, StateCheck
 from transport.lanes import Lane
-from transport.wire import Ack, Delta, Feedback, Heartbeat, RefreshRequest, expand, pack_map
+from transport.wire import ALL_ARRIVED, Ack, Delta, Feedback, Heartbeat, RefreshRequest, expand, pack_map
 
-_WINDOW = 32
+_WINDOW = ALL_ARRIVED.bit_length()
 
 
 MAX_VERSION = 1 << 32  # 4.5 years at 30 a second; keeps versions within what others store them in
@@ -29,7 +29,7 @@ class ReceiverSide:
         self._handed_up: deque[int] = deque(maxlen=core.config.history)
         self._newest = 0
         self._newest_at = now
-        self._bitmap = 0
+        self._bitmap = ALL_ARRIVED  # of the versions before the newest; those below version 1 count as arrived
         self._capture_ms = 0
         self._capture_at = now
         self._ack_at: float | None = None
@@ -68,7 +68,7 @@ class ReceiverSide:
         """Keep the window of arrivals; False when this one leaves or fills a gap."""
         ahead = version - self._newest
         if ahead > 0:
-            self._bitmap = (self._bitmap << ahead | 1 << (ahead - 1)) & ((1 << _WINDOW) - 1) if self._newest else 0
+            self._bitmap = (self._bitmap << ahead | 1 << (ahead - 1)) & ALL_ARRIVED
             self._newest, self._newest_at = version, now
         elif -_WINDOW <= ahead < 0:
             self._bitmap |= 1 << (-ahead - 1)
@@ -184,7 +184,7 @@ class ReceiverSide:
         ack = Ack(
             applied=self._newest_applied() or None,
             newest=self._newest or None,
-            received=self._bitmap,
+            received=self._bitmap if self._newest else 0,
             hold_ms=hold_ms if self._newest else 0,
             missing=self._missing,
         )

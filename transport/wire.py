@@ -26,6 +26,8 @@ MAX_DISTANCE = (1 << 14) - 1
 MAX_REASON = 200
 MAX_CODEC_HASH = 64
 MAX_DEPTH = 8
+MAX_HOLD_MS = (1 << 16) - 1
+ALL_ARRIVED = (1 << 32) - 1
 SESSION_ID_BYTES = 16
 DELTA_HEADER = 8
 HASH_BYTES = 4
@@ -100,7 +102,8 @@ class Delta:
 class Ack:
     """What the receiver has: `applied` None is the blank state, `missing` a delta whose base it lacks.
 
-    Bit i of `received` says that version `newest - 1 - i` arrived; `hold_ms` is how long ago `newest` did.
+    Bit i of `received` says that version `newest - 1 - i` arrived, or that there is none so low: `ALL_ARRIVED` has no
+    gap, even early on. `hold_ms` is how long ago `newest` arrived.
     """
 
     applied: int | None = None
@@ -197,7 +200,7 @@ def unpack_map(data: bytes, what: str = "map", limit: int = MAX_PACKET) -> dict[
         raise RemoteProtocolError(f"{what} has {len(data)} bytes, the limit is {limit}")
     limits = {f"max_{kind}_len": limit for kind in ("str", "bin", "array", "map")}
     try:
-        value = msgpack.unpackb(data, raw=False, strict_map_key=True, max_ext_len=0, **limits)
+        value = msgpack.unpackb(data, raw=False, strict_map_key=True, ext_hook=_no_extension, max_ext_len=0, **limits)
     except (
         ValueError,
         TypeError,
@@ -210,6 +213,10 @@ def unpack_map(data: bytes, what: str = "map", limit: int = MAX_PACKET) -> dict[
         raise RemoteProtocolError(f"{what} must be a map, not {type(value).__name__}")
     _check_shape(value, what, MAX_DEPTH)
     return value
+
+
+def _no_extension(code: int, _: bytes) -> None:
+    raise ValueError(f"it has an extension of type {code}")
 
 
 def _check_shape(value: object, what: str, depth: int) -> None:
@@ -230,40 +237,28 @@ def _push_greeting(packet: Hello | Welcome) -> bytes:
         raise LocalProtocolError(f"session id must be {SESSION_ID_BYTES} bytes, not {len(packet.session_id)}")
     if len(packet.codec_hash) > MAX_CODEC_HASH:
         raise LocalProtocolError(f"codec hash is longer than {MAX_CODEC_HASH} bytes")
-    body = {
-        "session": packet.session_id,
-        "role": packet.role.value,
-        "codec": packet.codec_hash,
-        "meta": dict(packet.meta),
-        "wall_ms": packet.wall_ms,
-    }
-    return pack_map(body, "greeting")
+    flags = (packet.role is Role.RECEIVER) | bool(packet.meta) << 1
+    head = packet.session_id + bytes([flags, len(packet.codec_hash)]) + packet.codec_hash
+    meta = pack_map(packet.meta, "greeting: meta") if packet.meta else b""
+    return head + struct.pack(">Q", packet.wall_ms) + meta
 
 
 def _pull_greeting(data: bytes) -> tuple[bytes, Role, bytes, dict[str, Any], int]:
-    body = unpack_map(data, "greeting")
-    session_id = _field(body, "session", bytes)
-    if len(session_id) != SESSION_ID_BYTES:
-        raise RemoteProtocolError(f"greeting: session must be {SESSION_ID_BYTES} bytes, not {len(session_id)}")
-    try:
-        role = Role(_field(body, "role", str))
-    except ValueError:
-        raise RemoteProtocolError(f"greeting: unknown role {body['role'][:40]!r}") from None
-    codec_hash = _field(body, "codec", bytes)
-    if len(codec_hash) > MAX_CODEC_HASH:
+    session_id, at = _pull_bytes(data, 0, SESSION_ID_BYTES)
+    flags, at = _pull_flags(data, at, 0b11)
+    size, at = _pull_int(data, at, 1)
+    if size > MAX_CODEC_HASH:
         raise RemoteProtocolError(f"greeting: codec is longer than {MAX_CODEC_HASH} bytes")
-    wall_ms = _field(body, "wall_ms", int) if "wall_ms" in body else 0
-    meta = _field(body, "meta", dict) if "meta" in body else {}
-    return session_id, role, codec_hash, meta, wall_ms
-
-
-def _field(body: Mapping[str, Any], key: str, kind: type) -> Any:
-    if key not in body:
-        raise RemoteProtocolError(f"greeting: {key} is missing")
-    value = body[key]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise RemoteProtocolError(f"greeting: {key} must be {kind.__name__}, not {type(value).__name__}")
-    return value
+    codec_hash, at = _pull_bytes(data, at, size)
+    wall_ms, at = _pull_int(data, at, 8)
+    meta: dict[str, Any] = {}
+    if flags & 2:
+        meta = unpack_map(data[at:], "greeting: meta")
+        if not meta:
+            raise RemoteProtocolError("greeting: meta is empty, its flag must be 0")
+    else:
+        _no_tail(data, at, "greeting")
+    return session_id, Role.RECEIVER if flags & 1 else Role.SENDER, codec_hash, meta, wall_ms
 
 
 def _pull_hello(data: bytes) -> Hello:
@@ -288,7 +283,7 @@ def _push_delta(packet: Delta) -> bytes:
 
 
 def _pull_delta(data: bytes) -> Delta:
-    flags, at = _pull_flags(data, 0b111)
+    flags, at = _pull_flags(data, 0, 0b111)
     version, at = _pull_int(data, at, 2)
     distance = 0
     if not flags & 2:
@@ -303,28 +298,45 @@ def _pull_delta(data: bytes) -> Delta:
 
 
 def _push_ack(packet: Ack) -> bytes:
-    flags = (packet.applied is not None) | (packet.newest is not None) << 1 | (packet.missing is not None) << 2
-    out = bytes([flags])
-    if packet.applied is not None:
-        out += struct.pack(">H", packet.applied & 0xFFFF)
-    if packet.newest is not None:
-        hold = min(max(packet.hold_ms, 0), 0xFFFF)
-        out += struct.pack(">HIH", packet.newest & 0xFFFF, packet.received & 0xFFFFFFFF, hold)
+    applied, newest, received = packet.applied, packet.newest, packet.received & ALL_ARRIVED
+    flags, out = 0, b""
+    if applied is not None and newest is not None and (applied - newest) & 0xFFFF == 0:
+        flags |= 8
+    elif applied is not None:
+        flags |= 1
+        out += struct.pack(">H", applied & 0xFFFF)
+    if newest is not None:
+        flags |= 2
+        out += struct.pack(">H", newest & 0xFFFF)
+        if received == ALL_ARRIVED:
+            flags |= 16
+        else:
+            out += struct.pack(">I", received)
+        out += push_varint(min(max(packet.hold_ms, 0), MAX_HOLD_MS))
     if packet.missing is not None:
+        flags |= 4
         out += struct.pack(">H", packet.missing & 0xFFFF)
-    return out
+    return bytes([flags]) + out
 
 
 def _pull_ack(data: bytes) -> Ack:
-    flags, at = _pull_flags(data, 0b111)
+    flags, at = _pull_flags(data, 0, 0b11111)
+    if (flags & 24 and not flags & 2) or flags & 9 == 9:
+        raise RemoteProtocolError(f"ack: flags 0x{flags:02x} contradict each other")
     applied = newest = missing = None
     received = hold_ms = 0
     if flags & 1:
         applied, at = _pull_int(data, at, 2)
     if flags & 2:
         newest, at = _pull_int(data, at, 2)
-        received, at = _pull_int(data, at, 4)
-        hold_ms, at = _pull_int(data, at, 2)
+        received, at = (ALL_ARRIVED, at) if flags & 16 else _pull_int(data, at, 4)
+        hold_ms, at = pull_varint(data, at)
+        if hold_ms > MAX_HOLD_MS:
+            raise RemoteProtocolError(f"ack: newest is held for {hold_ms} ms, the limit is {MAX_HOLD_MS}")
+        if applied == newest or (received == ALL_ARRIVED and not flags & 16):
+            raise RemoteProtocolError("ack: what a flag says is written out")
+    if flags & 8:
+        applied = newest
     if flags & 4:
         missing, at = _pull_int(data, at, 2)
     _no_tail(data, at, "ack")
@@ -342,7 +354,7 @@ def _push_heartbeat(packet: Heartbeat) -> bytes:
 
 
 def _pull_heartbeat(data: bytes) -> Heartbeat:
-    flags, at = _pull_flags(data, 0b111)
+    flags, at = _pull_flags(data, 0, 0b111)
     version = state_hash = None
     if flags & 1:
         version, at = _pull_int(data, at, 2)
@@ -392,14 +404,19 @@ def _pull_reason(data: bytes) -> str:
         raise RemoteProtocolError("reason is not UTF-8") from None
 
 
-def _pull_int(data: bytes, at: int, size: int) -> tuple[int, int]:
+def _pull_bytes(data: bytes, at: int, size: int) -> tuple[bytes, int]:
     if at + size > len(data):
         raise RemoteProtocolError(f"packet ends early: {size} bytes wanted at byte {at + 1} of {len(data) + 1}")
-    return int.from_bytes(data[at : at + size], "big"), at + size
+    return data[at : at + size], at + size
 
 
-def _pull_flags(data: bytes, known: int) -> tuple[int, int]:
-    flags, at = _pull_int(data, 0, 1)
+def _pull_int(data: bytes, at: int, size: int) -> tuple[int, int]:
+    value, at = _pull_bytes(data, at, size)
+    return int.from_bytes(value, "big"), at
+
+
+def _pull_flags(data: bytes, at: int, known: int) -> tuple[int, int]:
+    flags, at = _pull_int(data, at, 1)
     if flags & ~known:
         raise RemoteProtocolError(f"flags 0x{flags:02x} set bits that version {PROTOCOL_VERSION} reserves")
     return flags, at

@@ -1,7 +1,7 @@
 """The payload: a patch as bytes, given the base canvas that both ends hold. Each payload decodes alone.
 
     pan dx, pan dy | density class | for each visible cell, row by row:
-        edited?  [operation  [move x, move y] | [values of each level told, five each]]
+        edited?  [operation  [move x, move y] | [the values of the levels told]]
 
 One range coder runs through all of it; which table codes what is in SHAPES of `vidtok/entropy.py`. Contexts come from
 the panned base and from what this payload has already told (cells left and above), never from anything else.
@@ -13,19 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok.canvas import MAX_POSITION, Canvas
-from vidtok.codec import MOVE_REACH, patch, told_levels
+from vidtok.codec import MOVE_REACH, patch, told_values
 from vidtok.edits import Kind, Pan, Patch, no_edits
 from vidtok.entropy import (
     MOVE_SPAN,
     NEIGHBOURS,
     NO_VALUE,
+    OPERATIONS,
     PAN_ESCAPE,
     RangeDecoder,
     RangeEncoder,
     Tables,
 )
 from vidtok.errors import PayloadError
-from vidtok.tokenizer.fsq import CHANNELS, DIMS, LEVELS, VALUES, pack, unpack
+from vidtok.tokenizer.fsq import CHANNELS, EDGES, LEVELS, VALUES, known
 
 PAN_RAW_BITS = 32  # as far as from one end of the scene to the other, zigzagged
 
@@ -55,8 +56,7 @@ def patch_symbols(base: Canvas, edits: Patch, tables: Tables) -> Symbols:
     unknown = before.depth == 0
     density = _cheapest_density(around[visible], unknown[visible], edited[visible], tables)
     contexts = _value_contexts(before, patch(base, edits, 0))
-    values = unpack(edits.codes)
-    told = told_levels(edits, before)
+    told = told_values(edits, before)
     symbols: Symbols = [("density", 0, density)]
     state = _Running()
     for row, col in np.argwhere(visible).tolist():
@@ -65,12 +65,8 @@ def patch_symbols(base: Canvas, edits: Patch, tables: Tables) -> Symbols:
         symbols.append(("edited", place, int(hit)))
         if hit:
             symbols += state.operation(edits, row, col, int(before.depth[row, col]))
-            levels = np.flatnonzero(told[row, col])
-            pairs = zip(
-                contexts[row, col, levels].ravel().tolist(),
-                values[row, col, levels].ravel().tolist(),
-                strict=True,
-            )
+            numbers = told[row, col]
+            pairs = zip(contexts[row, col, numbers].tolist(), edits.values[row, col, numbers].tolist(), strict=True)
             symbols += [("value", context, value) for context, value in pairs]
     return symbols
 
@@ -93,13 +89,13 @@ class _Running:
     """What the operation contexts remember within one payload."""
 
     def __init__(self) -> None:
-        self.kind, self.move = 0, (MOVE_SPAN, MOVE_SPAN)
+        self.last, self.move = OPERATIONS, (MOVE_SPAN, MOVE_SPAN)
 
     def operation(self, edits: Patch, row: int, col: int, held: int) -> Symbols:
         kind, depth = int(edits.kind[row, col]), int(edits.depth[row, col])
         symbol = {Kind.MOVE: 0, Kind.SET: depth, Kind.REFINE: LEVELS + depth}[Kind(kind)]
-        symbols: Symbols = [("operation", held * 4 + self.kind, symbol)]
-        self.kind = kind
+        symbols: Symbols = [("operation", held * (OPERATIONS + 1) + self.last, symbol)]
+        self.last = symbol
         if kind == Kind.MOVE:
             x, y = (int(n) + MOVE_REACH for n in edits.move[row, col])
             symbols += [("move_x", self.move[0], x), ("move_y", self.move[1], y)]
@@ -115,7 +111,7 @@ class _Cells:
         self.rows, self.cols = before.depth.shape
         self.depth = before.depth.ravel().tolist()  # as told so far
         self.held = before.depth.ravel().tolist()  # as in the base
-        self.values = unpack(before.codes).reshape(-1, CHANNELS).tolist()  # as told so far
+        self.values = before.values.reshape(-1, CHANNELS).tolist()  # as told so far
         self.state = _Running()
 
     def decode(self) -> None:
@@ -134,7 +130,8 @@ class _Cells:
 
     def _cell(self, row: int, col: int, cell: int) -> None:
         held = self.held[cell]
-        symbol = self.read(self.tables["operation"][held * 4 + self.state.kind])
+        symbol = self.read(self.tables["operation"][held * (OPERATIONS + 1) + self.state.last])
+        self.state.last = symbol
         if symbol == 0:
             self._move(row, col, cell)
             return
@@ -142,13 +139,12 @@ class _Cells:
         first, depth = (0, symbol) if kind == Kind.SET else (held, symbol - LEVELS)
         if kind == Kind.REFINE and not 0 < held < depth:
             raise PayloadError(f"cell {row},{col} is refined to level {depth} with {held} held")
-        self.state.kind = int(kind)
         values = self._values(row, col, cell, first, depth)
         edits = self.edits
         edits.kind[row, col], edits.depth[row, col] = kind, depth
-        edits.codes[row, col, first:depth] = pack(np.array(values).reshape(-1, DIMS))
+        edits.values[row, col, EDGES[first] : EDGES[depth]] = values
         self.depth[cell] = depth
-        self.values[cell][first * DIMS : depth * DIMS] = values
+        self.values[cell][EDGES[first] : EDGES[depth]] = values
 
     def _values(self, row: int, col: int, cell: int, first: int, depth: int) -> list[int]:
         left = cell - 1 if col and self.depth[cell - 1] else None
@@ -157,7 +153,7 @@ class _Cells:
         table, read, out = self.tables["value"], self.read, []
         for level in range(first, depth):
             sides = [self.values[c] for c in (left, up) if c is not None and self.depth[c] > level]
-            for place in range(level * DIMS, (level + 1) * DIMS):
+            for place in range(EDGES[level], EDGES[level + 1]):
                 near = NEIGHBOURS - 1
                 if sides:
                     near = sides[0][place] + sides[-1][place]
@@ -168,7 +164,7 @@ class _Cells:
     def _move(self, row: int, col: int, cell: int) -> None:
         x = self.read(self.tables["move_x"][self.state.move[0]])
         y = self.read(self.tables["move_y"][self.state.move[1]])
-        self.state.kind, self.state.move = int(Kind.MOVE), (x, y)
+        self.state.move = (x, y)
         source_row, source_col = row + y - MOVE_REACH, col + x - MOVE_REACH
         inside = 0 <= source_row < self.rows and 0 <= source_col < self.cols
         if not inside or self.before.depth[source_row, source_col] == 0 or (x == y == MOVE_REACH):
@@ -176,7 +172,7 @@ class _Cells:
         self.edits.kind[row, col] = Kind.MOVE
         self.edits.move[row, col] = x - MOVE_REACH, y - MOVE_REACH
         self.depth[cell] = int(self.before.depth[source_row, source_col])
-        self.values[cell] = unpack(self.before.codes[source_row, source_col]).ravel().tolist()
+        self.values[cell] = self.before.values[source_row, source_col].tolist()
 
 
 def _edited_around(edited: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -188,31 +184,29 @@ def _edited_around(edited: NDArray[np.bool_]) -> NDArray[np.int64]:
 def _cheapest_density(
     around: NDArray[np.int64], unknown: NDArray[np.bool_], edited: NDArray[np.bool_], tables: Tables
 ) -> int:
-    costs = tables.costs["edited"][:, around, unknown.astype(int), edited.astype(int)]  # (DENSITIES, cells)
-    return int((costs.sum(1) + tables.costs["density"]).argmin())
+    costs = tables.whole_costs["edited"][:, around, unknown.astype(int), edited.astype(int)]  # (DENSITIES, cells)
+    return int((costs.sum(1) + tables.whole_costs["density"]).argmin())
 
 
 def _value_contexts(before: Canvas, after: Canvas) -> NDArray[np.int64]:
-    """(rows, cols, LEVELS, DIMS): the flattened context of every value, were it coded."""
-    level = np.arange(LEVELS)
-    held = np.where((before.depth[..., None] > level)[..., None], unpack(before.codes), NO_VALUE).astype(np.int64)
-    values, known = unpack(after.codes).astype(np.int64), (after.depth[..., None] > level)[..., None]
+    """(rows, cols, CHANNELS): the flattened context of every value, were it coded."""
+    held = np.where(known(before.depth), before.values, NO_VALUE).astype(np.int64)
+    values, told = after.values.astype(np.int64), known(after.depth)
     left, up = (np.zeros_like(values) for _ in range(2))
-    has_left, has_up = (np.zeros_like(known) for _ in range(2))
-    left[:, 1:], has_left[:, 1:] = values[:, :-1], known[:, :-1]
-    up[1:], has_up[1:] = values[:-1], known[:-1]
+    has_left, has_up = (np.zeros_like(told) for _ in range(2))
+    left[:, 1:], has_left[:, 1:] = values[:, :-1], told[:, :-1]
+    up[1:], has_up[1:] = values[:-1], told[:-1]
     near = np.where(has_left, left, up) + np.where(has_up, up, left)
     near = np.where(has_left | has_up, near, NEIGHBOURS - 1)
-    place = np.arange(CHANNELS).reshape(LEVELS, DIMS)
-    return (place * (VALUES + 1) + held) * NEIGHBOURS + near
+    return (np.arange(CHANNELS) * (VALUES + 1) + held) * NEIGHBOURS + near
 
 
-def value_costs(before: Canvas, codes: NDArray[np.uint16], tables: Tables) -> NDArray[np.float32]:
-    """(rows, cols, LEVELS): about how many bits each level's code would cost now, neighbours taken as in `codes`."""
-    full = Canvas(before.grid, 0, before.position, codes, np.full_like(before.depth, LEVELS), before.changed)
+def value_costs(before: Canvas, values: NDArray[np.uint8], tables: Tables) -> NDArray[np.float32]:
+    """(rows, cols, LEVELS): about how many bits each level's values would cost now, neighbours taken as in `values`."""
+    full = Canvas(before.grid, 0, before.position, values, np.full_like(before.depth, LEVELS), before.changed)
     contexts = _value_contexts(before, full)
-    costs = tables.costs["value"].reshape(-1, VALUES)
-    return costs[contexts, unpack(codes)].sum(-1)
+    costs = tables.costs["value"].reshape(-1, VALUES)[contexts, values]
+    return np.add.reduceat(costs, EDGES[:-1], axis=-1)
 
 
 def _encode_pan(coder: RangeEncoder, number: int, tables: Tables) -> None:

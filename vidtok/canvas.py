@@ -1,11 +1,11 @@
-"""The canvas: what edge and server both hold. A grid of cells, each with codes on the levels known so far.
+"""The canvas: what edge and server both hold. A grid of cells, each with values on the levels known so far.
 
 The grid is anchored to the scene. The frame looks at it through a window whose top-left corner stands at `position`
-scene pixels, so a frame of R x C cells needs R+1 x C+1 of them:
+scene pixels, so a frame that R x C cells cover needs R+1 x C+1 of them:
 
-      +----+----+----+        position = (x, y); offset = position mod 16
+      +----+----+----+        position = (x, y); offset = position mod 32
       | +--|----|--+ |        cell (row, col) covers frame pixels
-      +-|--+----+--|-+          16*row - offset_y ... , 16*col - offset_x ...
+      +-|--+----+--|-+          32*row - offset_y ... , 32*col - offset_x ...
       | |  frame   | |        with offset 0 the last row and column are out of sight
       +-|--+----+--|-+
       | +--|----|--+ |
@@ -23,9 +23,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok.tokenizer.fsq import LEVELS
+from vidtok.tokenizer.fsq import CHANNELS
 
-CELL = 16
+CELL = 32
+UNIT = 16  # pixels that both sides of a frame are a multiple of
 MAX_SIDE = 1920
 MAX_POSITION = (1 << 30) - 1
 
@@ -41,18 +42,18 @@ class Grid:
 
     def __post_init__(self) -> None:
         for name, side in (("width", self.width), ("height", self.height)):
-            if side % CELL or not CELL <= side <= MAX_SIDE:
-                raise ValueError(f"{name} {side} is not a multiple of {CELL} between {CELL} and {MAX_SIDE}")
+            if side % UNIT or not CELL <= side <= MAX_SIDE:
+                raise ValueError(f"{name} {side} is not a multiple of {UNIT} between {CELL} and {MAX_SIDE}")
 
     @property
     def rows(self) -> int:
         """Rows of the canvas, the spare one included."""
-        return self.height // CELL + 1
+        return -(-self.height // CELL) + 1
 
     @property
     def cols(self) -> int:
         """Columns of the canvas, the spare one included."""
-        return self.width // CELL + 1
+        return -(-self.width // CELL) + 1
 
     @property
     def frame_cells(self) -> int:
@@ -67,26 +68,26 @@ class Canvas:
     grid: Grid
     version: int
     position: tuple[int, int]  # (x, y) of the frame's top-left corner in scene pixels
-    codes: NDArray[np.uint16]  # (rows, cols, LEVELS), zero on the levels not held
+    values: NDArray[np.uint8]  # (rows, cols, CHANNELS), zero on the levels not held
     depth: NDArray[np.uint8]  # (rows, cols), levels held; 0 is a cell never seen
     changed: NDArray[np.uint32]  # (rows, cols), version of the last edit
 
     def __post_init__(self) -> None:
-        for array in (self.codes, self.depth, self.changed):
+        for array in (self.values, self.depth, self.changed):
             array.setflags(write=False)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Canvas):
             return NotImplemented
         same = (self.grid, self.version, self.position) == (other.grid, other.version, other.position)
-        pairs = ((self.codes, other.codes), (self.depth, other.depth), (self.changed, other.changed))
+        pairs = ((self.values, other.values), (self.depth, other.depth), (self.changed, other.changed))
         return same and all(np.array_equal(a, b) for a, b in pairs)
 
     __hash__ = None  # type: ignore[assignment]  # compare canvases; hash them with state_hash()
 
     @property
     def offset(self) -> tuple[int, int]:
-        """(x, y) of the frame within the top-left cell, 0 to 15 pixels."""
+        """(x, y) of the frame within the top-left cell, 0 to 31 pixels."""
         return self.position[0] % CELL, self.position[1] % CELL
 
     def visible(self) -> NDArray[np.bool_]:
@@ -94,9 +95,9 @@ class Canvas:
         return visible_cells(self.grid, self.position)
 
     def state_hash(self) -> int:
-        """32 bits over position, depth and codes: equal on both ends, or somebody is wrong."""
+        """32 bits over position, depth and values: equal on both ends, or somebody is wrong."""
         head = np.array(self.position, "<i4").tobytes()
-        return zlib.crc32(self.codes.astype("<u2").tobytes(), zlib.crc32(self.depth.tobytes(), zlib.crc32(head)))
+        return zlib.crc32(self.values.tobytes(), zlib.crc32(self.depth.tobytes(), zlib.crc32(head)))
 
     def panned(self, dx: int, dy: int) -> Canvas:
         """The same scene seen `dx`, `dy` pixels further right and down; cells that come into view are unknown."""
@@ -107,7 +108,7 @@ class Canvas:
         return replace(
             self,
             position=(x, y),
-            codes=_shift(self.codes, down, right),
+            values=_shift(self.values, down, right),
             depth=_shift(self.depth, down, right),
             changed=_shift(self.changed, down, right),
         )
@@ -116,17 +117,17 @@ class Canvas:
 def blank(grid: Grid) -> Canvas:
     """Version 0: nothing known, frame and grid aligned. Both ends hold it from the start."""
     shape = (grid.rows, grid.cols)
-    codes = np.zeros((*shape, LEVELS), np.uint16)
-    return Canvas(grid, 0, (0, 0), codes, np.zeros(shape, np.uint8), np.zeros(shape, np.uint32))
+    values = np.zeros((*shape, CHANNELS), np.uint8)
+    return Canvas(grid, 0, (0, 0), values, np.zeros(shape, np.uint8), np.zeros(shape, np.uint32))
 
 
 def visible_cells(grid: Grid, position: tuple[int, int]) -> NDArray[np.bool_]:
     """(rows, cols): cells of the grid of which a frame at `position` shows at least one pixel."""
-    seen = np.ones((grid.rows, grid.cols), bool)
-    if position[0] % CELL == 0:
-        seen[:, -1] = False
-    if position[1] % CELL == 0:
-        seen[-1, :] = False
+    seen = np.zeros((grid.rows, grid.cols), bool)
+    last_col, last_row = (
+        (at % CELL + side - 1) // CELL for at, side in zip(position, (grid.width, grid.height), strict=True)
+    )
+    seen[: last_row + 1, : last_col + 1] = True
     return seen
 
 

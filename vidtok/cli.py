@@ -99,6 +99,16 @@ def _add_caps(parser: argparse.ArgumentParser, kbps: float | None = 30.0, tokens
     )
 
 
+def _add_price(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--price",
+        type=_positive,
+        default=12.0,
+        help="what a thousand bits must be worth to be sent, within the caps: 1 tells everything finely, 12 (the "
+        "default) most of what matters, 45 the gist at 2 kbps, 200 next to nothing",
+    )
+
+
 def _add_source(parser: argparse.ArgumentParser, size: str | None) -> None:
     parser.add_argument(
         "--size",
@@ -123,7 +133,7 @@ def _config(args: argparse.Namespace) -> Any:
     from edge_gate.budget import Caps
     from vidtok.live.sender import SendConfig
 
-    return SendConfig(caps=Caps(args.kbps, args.tokens_per_s))
+    return SendConfig(caps=Caps(args.kbps, args.tokens_per_s), price=args.price)
 
 
 def _open(args: argparse.Namespace) -> Any:
@@ -153,6 +163,7 @@ def _add_demo(commands: Any) -> None:
     )
     _add_source(parser, "256")
     _add_caps(parser)
+    _add_price(parser)
 
 
 def _demo(args: argparse.Namespace) -> None:
@@ -178,6 +189,7 @@ def _add_send(commands: Any) -> None:
     parser.add_argument("--token", help="the server's token, when it asks for one")
     _add_source(parser, None)
     _add_caps(parser)
+    _add_price(parser)
 
 
 def _send(args: argparse.Namespace) -> None:
@@ -279,6 +291,7 @@ def _add_encode(commands: Any) -> None:
     parser.add_argument("out", type=Path, metavar="OUT.vtk")
     _add_source(parser, None)
     _add_caps(parser)
+    _add_price(parser)
 
 
 def _encode(args: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """The functional codec: `diff` says how to get from a base canvas to what is wanted, `patch` goes there.
 
-    codes seen now --+
+    values seen now -+
     base canvas -----+--> diff --> Patch --> bitstream --> bytes --> bitstream --> Patch --> patch --> canvas
     levels wanted ---+      \\--> canvas (the very one that the other end will hold)
 
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from vidtok.canvas import Canvas
 from vidtok.edits import Kind, Pan, Patch, no_edits
-from vidtok.tokenizer.fsq import LEVELS
+from vidtok.tokenizer.fsq import CHANNELS, LEVEL_OF, LEVELS
 
 MOVE_REACH = 8  # cells, in each direction
 
 
 def diff(
-    codes: NDArray[np.uint16],
+    values: NDArray[np.uint8],
     base: Canvas,
     set_to: NDArray[np.uint8],
     *,
@@ -33,7 +33,7 @@ def diff(
 ) -> Patch:
     """The patch that brings `base` to what is wanted.
 
-    codes (rows, cols, LEVELS) are those seen through the panned grid; set_to (rows, cols) asks for that many levels
+    values (rows, cols, CHANNELS) are those seen through the panned grid; set_to (rows, cols) asks for that many levels
     afresh (0: leave the cell); refine_to asks for that many with the held ones kept, and counts only where it is more
     than is held; moves (rows, cols, 2) asks for a move where it is not (0, 0) and wins over both.
     """
@@ -49,22 +49,21 @@ def diff(
     if moves is not None:
         moving = moves.any(-1)
         out.kind[moving], out.depth[moving], out.move[moving] = Kind.MOVE, 0, moves[moving]
-    told = told_levels(out, before)
-    out.codes[told] = codes[told]
+    told = told_values(out, before)
+    out.values[told] = values[told]
     return out
 
 
-def told_levels(edits: Patch, before: Canvas) -> NDArray[np.bool_]:
-    """(rows, cols, LEVELS): the codes that the patch itself carries, given the panned base."""
+def told_values(edits: Patch, before: Canvas) -> NDArray[np.bool_]:
+    """(rows, cols, CHANNELS): the values that the patch itself carries, given the panned base."""
     first = np.where(edits.kind == Kind.REFINE, before.depth, 0)[..., None]
-    level = np.arange(LEVELS)
-    return (level >= first) & (level < edits.depth[..., None])
+    return (first <= LEVEL_OF) & (edits.depth[..., None] > LEVEL_OF)
 
 
 def patch(base: Canvas, edits: Patch, version: int) -> Canvas:
     """The canvas after the edits. Raises ValueError for edits that do not fit the base."""
     before = base.panned(edits.pan.dx, edits.pan.dy)
-    codes, depth, changed = before.codes.copy(), before.depth.copy(), before.changed.copy()
+    values, depth, changed = before.values.copy(), before.depth.copy(), before.changed.copy()
     fresh, more, moving = (edits.kind == k for k in (Kind.SET, Kind.REFINE, Kind.MOVE))
     if (
         (edits.depth[fresh] == 0).any()
@@ -74,19 +73,21 @@ def patch(base: Canvas, edits: Patch, version: int) -> Canvas:
         raise ValueError("an edit names levels that it cannot set")
     if (before.depth[more] == 0).any():
         raise ValueError("a refinement of a cell that was never set")
-    told = told_levels(edits, before)
-    codes[fresh] = 0
-    codes[told] = edits.codes[told]
+    told = told_values(edits, before)
+    values[fresh] = 0
+    values[told] = edits.values[told]
     depth[fresh | more] = edits.depth[fresh | more]
     if moving.any():
         if (edits.move[moving] > MOVE_REACH).any() or (edits.move[moving] < -MOVE_REACH).any():
             raise ValueError(f"a move from further than {MOVE_REACH} cells away")
+        if not edits.move[moving].any(-1).all():
+            raise ValueError("a move from where the cell is")
         rows, cols = np.nonzero(moving)
         sources = rows + edits.move[moving][:, 1], cols + edits.move[moving][:, 0]
         _check_sources(before, *sources)
-        codes[moving], depth[moving] = before.codes[sources], before.depth[sources]
+        values[moving], depth[moving] = before.values[sources], before.depth[sources]
     changed[edits.kind > 0] = version
-    return replace(before, version=version, codes=codes, depth=depth, changed=changed)
+    return replace(before, version=version, values=values, depth=depth, changed=changed)
 
 
 def _check_sources(before: Canvas, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> None:
@@ -106,5 +107,5 @@ def split(edits: Patch, parts: int) -> Iterator[Patch]:
             out.kind[moving], out.move[moving] = Kind.MOVE, edits.move[moving]
         for mine, theirs in ((out.kind, edits.kind), (out.depth, edits.depth)):
             mine.flat[chunk] = theirs.flat[chunk]
-        out.codes.reshape(-1, LEVELS)[chunk] = edits.codes.reshape(-1, LEVELS)[chunk]
+        out.values.reshape(-1, CHANNELS)[chunk] = edits.values.reshape(-1, CHANNELS)[chunk]
         yield out

@@ -13,7 +13,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok.tokenizer.fsq import LEVELS
+from vidtok.tokenizer.fsq import CHANNELS, EDGES
 
 
 class Kind(IntEnum):
@@ -45,20 +45,20 @@ class Move:
 
 @dataclass(frozen=True)
 class Set:
-    """Cell (row, col) is news: its codes from the first level on; further levels are forgotten."""
+    """Cell (row, col) is news: its values from the first level on; further levels are forgotten."""
 
     row: int
     col: int
-    codes: tuple[int, ...]
+    values: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Refine:
-    """Cell (row, col) shows the same: codes for the levels after those held."""
+    """Cell (row, col) shows the same: values for the levels after those held."""
 
     row: int
     col: int
-    codes: tuple[int, ...]
+    values: tuple[int, ...]
 
 
 Edit = Pan | Move | Set | Refine
@@ -68,14 +68,14 @@ Edit = Pan | Move | Set | Refine
 class Patch:
     """The edits between two versions, as maps over the grid.
 
-    `depth` and `codes` count where `kind` is SET or REFINE and are zero elsewhere; `move` (dx, dy in cells) counts
+    `depth` and `values` count where `kind` is SET or REFINE and are zero elsewhere; `move` (dx, dy in cells) counts
     where `kind` is MOVE.
     """
 
     pan: Pan
     kind: NDArray[np.uint8]  # (rows, cols)
     depth: NDArray[np.uint8]  # (rows, cols), levels held afterwards
-    codes: NDArray[np.uint16]  # (rows, cols, LEVELS)
+    values: NDArray[np.uint8]  # (rows, cols, CHANNELS)
     move: NDArray[np.int8]  # (rows, cols, 2)
 
     def __eq__(self, other: object) -> bool:
@@ -84,7 +84,7 @@ class Patch:
         pairs = (
             (self.kind, other.kind),
             (self.depth, other.depth),
-            (self.codes, other.codes),
+            (self.values, other.values),
             (self.move, other.move),
         )
         return self.pan == other.pan and all(np.array_equal(a, b) for a, b in pairs)
@@ -105,14 +105,17 @@ class Patch:
                 case Kind.MOVE:
                     yield Move(int(row), int(col), int(self.move[row, col, 0]), int(self.move[row, col, 1]))
                 case Kind.SET:
-                    yield Set(int(row), int(col), tuple(map(int, self.codes[row, col, : self.depth[row, col]])))
+                    yield Set(int(row), int(col), self._values(row, col, 0))
                 case _:
-                    new = self.codes[row, col, base_depth[row, col] : self.depth[row, col]]
-                    yield Refine(int(row), int(col), tuple(map(int, new)))
+                    yield Refine(int(row), int(col), self._values(row, col, int(base_depth[row, col])))
+
+    def _values(self, row: int, col: int, first: int) -> tuple[int, ...]:
+        told = self.values[row, col, EDGES[first] : EDGES[self.depth[row, col]]]
+        return tuple(map(int, told))
 
 
 def no_edits(rows: int, cols: int, pan: Pan = Pan(0, 0)) -> Patch:
     """A patch that keeps every cell, with arrays of its own to write into."""
     shape = (rows, cols)
     maps = (np.zeros(shape, np.uint8), np.zeros(shape, np.uint8))
-    return Patch(pan, *maps, np.zeros((*shape, LEVELS), np.uint16), np.zeros((*shape, 2), np.int8))
+    return Patch(pan, *maps, np.zeros((*shape, CHANNELS), np.uint8), np.zeros((*shape, 2), np.int8))

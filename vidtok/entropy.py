@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok.errors import PayloadError, WeightsError
-from vidtok.tokenizer.fsq import DIMS, LEVELS, VALUES
+from vidtok.tokenizer.fsq import CHANNELS, LEVELS, VALUES
 
 PROB_BITS = 12
 TOTAL = 1 << PROB_BITS
@@ -29,6 +29,7 @@ _TOP, _BOTTOM = 1 << 32, 1 << 24
 DENSITIES = 8
 PAN_ESCAPE = 48  # pan symbols 0..47 are zigzag offsets, 48 announces a raw number
 MOVE_SPAN = 17  # -8 .. 8 cells
+OPERATIONS = 2 * LEVELS + 1
 NO_VALUE = VALUES  # the context of a value that was not there
 NEIGHBOURS = 2 * VALUES  # 0..14 from the cells left and above, 15 for none
 
@@ -36,15 +37,12 @@ NEIGHBOURS = 2 * VALUES  # 0..14 from the cells left and above, 15 for none
 SHAPES: dict[str, tuple[int, ...]] = {
     "density": (DENSITIES,),
     "edited": (DENSITIES, 16, 2, 2),  # density class; left, up-left, up, up-right edited; cell unknown
-    "operation": (
-        LEVELS + 1,
-        4,
-        2 * LEVELS + 1,
-    ),  # levels held; operation before; move, set to 1.., refine to 1..
+    # levels held; operation before, or none; move, set to 1.., refine to 1..
+    "operation": (LEVELS + 1, OPERATIONS + 1, OPERATIONS),
     "pan": (PAN_ESCAPE + 1,),
     "move_x": (MOVE_SPAN + 1, MOVE_SPAN),  # the move before, or none
     "move_y": (MOVE_SPAN + 1, MOVE_SPAN),
-    "value": (LEVELS, DIMS, VALUES + 1, NEIGHBOURS, VALUES),  # level, dimension, value held, neighbours
+    "value": (CHANNELS, VALUES + 1, NEIGHBOURS, VALUES),  # which of the cell's numbers, value held, neighbours
 }
 
 
@@ -163,6 +161,13 @@ class Tables:
         return {name: (PROB_BITS - np.log2(f)).astype(np.float32) for name, f in self.frequencies.items()}
 
     @cached_property
+    def whole_costs(self) -> dict[str, NDArray[np.int64]]:
+        """The same in units of 2**-16 bits: what an encoder chooses by, so that sums are equal in any language."""
+        names = ("density", "edited")
+        bits = {name: PROB_BITS - np.log2(self.frequencies[name].astype(np.float64)) for name in names}
+        return {name: np.rint(cost * (1 << 16)).astype(np.int64) for name, cost in bits.items()}
+
+    @cached_property
     def digest(self) -> bytes:
         """Eight bytes that name this build of the tables."""
         return hashlib.sha256(self.to_bytes()).digest()[:8]
@@ -214,8 +219,8 @@ def prior_weights() -> dict[str, NDArray[np.float64]]:
     """What the tables are before any statistics: the shape of a guess, and the smoothing of a count."""
     near = np.exp2(-np.abs(np.arange(VALUES)[:, None] - np.arange(VALUES)))
     value = np.ones(SHAPES["value"])
-    value[:, :, :VALUES] *= near[:, None, :]
-    value[:, :, :, : NEIGHBOURS - 1] *= np.exp2(-np.abs(np.arange(NEIGHBOURS - 1)[:, None] / 2 - np.arange(VALUES)) / 2)
+    value[:, :VALUES] *= near[:, None, :]
+    value[:, :, : NEIGHBOURS - 1] *= np.exp2(-np.abs(np.arange(NEIGHBOURS - 1)[:, None] / 2 - np.arange(VALUES)) / 2)
     share = np.array([0.004, 0.015, 0.04, 0.1, 0.2, 0.4, 0.7, 0.995])  # of cells edited, a class each
     neighbours = np.array([bin(n).count("1") for n in range(16)]) / 4
     odds = (share / (1 - share))[:, None] * np.exp2(3 * neighbours - 1)
@@ -245,8 +250,8 @@ def _back_off(seen: NDArray[np.float64], guess: NDArray[np.float64], strength: f
         total = counts + strength * base
         return total / total.sum(-1, keepdims=True)
 
-    alone = normal(seen.sum((2, 3), keepdims=True), guess.mean((2, 3), keepdims=True))
-    by_held = normal(seen.sum(3, keepdims=True), alone)
-    by_neighbours = normal(seen.sum(2, keepdims=True), alone)
+    alone = normal(seen.sum((1, 2), keepdims=True), guess.mean((1, 2), keepdims=True))
+    by_held = normal(seen.sum(2, keepdims=True), alone)
+    by_neighbours = normal(seen.sum(1, keepdims=True), alone)
     joint = by_held * by_neighbours / alone
     return joint / joint.sum(-1, keepdims=True)

@@ -69,7 +69,12 @@ class Clip:
     @property
     def cells(self) -> int:
         """Cells of a frame: what decoded video costs a model that looks at all of it."""
-        return (self.size[0] // CELL) * (self.size[1] // CELL)
+        return cells_of(self.size)
+
+
+def cells_of(size: tuple[int, int]) -> int:
+    """Cells that a picture of (width, height) pixels fills: tokens, where a model reads all of it."""
+    return -(-size[0] // CELL) * -(-size[1] // CELL)
 
 
 def clip_of(name: str, fps: float, frames: Sequence[Frame]) -> Clip:

@@ -1,4 +1,4 @@
-"""Our systems: the stream as shipped under several caps, by levels, with parts switched off, and every cell sent.
+"""Our systems: the stream as shipped at several prices, by levels, with parts switched off, and every cell sent.
 
 frame --Loop: sender, session, session, receiver--> canvas, all bytes of both directions
 """
@@ -25,10 +25,12 @@ from vidtok.entropy import load_tables
 from vidtok.live.link import codec_hash
 from vidtok.live.recording import Loop
 from vidtok.live.sender import SendConfig
-from vidtok.tokenizer.edge import EdgeEncoder, codes_of, load_info
-from vidtok.tokenizer.fsq import LEVELS
+from vidtok.tokenizer.edge import EdgeEncoder, load_info
+from vidtok.tokenizer.fsq import LEVELS, quantise
 
-CAPS = {"1": 40, "2": 80, "4": 160, "8": 320, "16": 640, "64": 2560}  # kbps -> tokens a second
+CAPS = Caps(64, 640)
+PRICES = (200.0, 120.0, 75.0, 45.0, 25.0, 12.0, 5.0, 1.0)
+FEW_PRICES = (120.0, 45.0, 12.0)  # of ablations
 Floats = NDArray[np.float32]
 PACKET, HEADER = 1100, 16  # bytes, of `vidtok-dense`, which runs without a session
 PARTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -36,7 +38,8 @@ PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "vidtok-no-move": ("no move edits", {"move_reach": 0}),
     "vidtok-no-motion": ("neither pan nor move edits", {"pan": False, "move_reach": 0}),
     "vidtok-no-steady": ("latents as they come, not averaged over looks", {"gate": GateConfig(blend=1.0)}),
-    "vidtok-no-gate": ("any change counts as news", {"gate": GateConfig(floor=0.0, news=0.01)}),
+    "vidtok-no-noise": ("what noise explains counts too", {"gate": GateConfig(noise=0.0)}),
+    "vidtok-no-lasting": ("all news is expected to last as long", {"first_s": 5.0, "last_s": 5.0}),
 }
 
 
@@ -44,10 +47,11 @@ def systems() -> list[System]:
     """All of ours."""
     weights = codec_hash(load_tables(), load_info().digest).hex()
 
-    def ours(name: str, about: str, config: SendConfig, kbps: tuple[str, ...] = tuple(CAPS)) -> System:
-        settings = {f"{k} kbps, {CAPS[k]} tokens/s": replace(config, caps=Caps(float(k), CAPS[k])) for k in kbps}
+    def ours(name: str, about: str, config: SendConfig, prices: tuple[float, ...] = PRICES) -> System:
+        settings = {f"price {price:g}": replace(config, caps=CAPS, price=price) for price in prices}
         return System(
-            name, f"{about}; caps as the setting says", stream, settings, packet_bytes=CHANNEL_BYTES,
+            name, f"{about}; within {CAPS.kbps:g} kbps and {CAPS.tokens_per_s:g} tokens/s", stream, settings,
+            packet_bytes=CHANNEL_BYTES,
             weights=f"{weights}{zlib.crc32(repr(config).encode()):08x}",
             family="vidtok" if name == "vidtok" else "ablations",
             quick=() if name == "vidtok" else list(settings)[-1:],
@@ -58,10 +62,10 @@ def systems() -> list[System]:
         ours("vidtok", "as shipped", shipped),
         *(
             ours(f"vidtok-{n}-level{'s' * (n > 1)}", f"at most {n} of {LEVELS} levels",
-                 replace(shipped, levels=n, news_levels=min(n, shipped.news_levels)), ("4", "8", "16"))
+                 replace(shipped, levels=n), FEW_PRICES)
             for n in range(1, LEVELS)
         ),
-        *(ours(name, about, replace(shipped, **change), ("4", "8", "16")) for name, (about, change) in PARTS.items()),
+        *(ours(name, about, replace(shipped, **change), FEW_PRICES) for name, (about, change) in PARTS.items()),
         System(
             "vidtok-dense", f"every cell of every frame, no gate; {HEADER} bytes of header a packet", dense,
             {f"{n} level{'s' * (n > 1)}": n for n in range(1, LEVELS + 1)},
@@ -111,7 +115,7 @@ def dense(levels: int, clip: Clip) -> Iterator[Known]:
     known = Known()
     wanted = (canvas.visible() * levels).astype(np.uint8)
     for frame in clip:
-        edits = diff(codes_of(encoder()(frame.pixels)), canvas, wanted)
+        edits = diff(quantise(encoder()(frame.pixels)), canvas, wanted)
         parts = 1
         while True:
             payloads, after = [], canvas

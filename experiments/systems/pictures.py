@@ -58,7 +58,7 @@ class Params:
 def send(params: Params, clip: Clip) -> Iterator[Known]:
     """JPEGs when the policy says so."""
     frames = every(clip, params.every_s) if params.every_s else _changed(clip, params.threshold or 0.0)
-    cells = (clip.size[1] // CELL, clip.size[0] // CELL)
+    cells = (-(-clip.size[1] // CELL), -(-clip.size[0] // CELL))
     known = Known()
     for frame, sent in frames:
         if sent:

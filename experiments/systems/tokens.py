@@ -17,8 +17,8 @@ from experiments.systems import Clip, Known, System, every
 from experiments.systems.ours import encoder
 from vidtok.canvas import CELL, Canvas, Grid, blank
 from vidtok.codec import diff, patch
-from vidtok.tokenizer.edge import codes_of, load_info
-from vidtok.tokenizer.fsq import CHANNELS, LEVELS, dequantise, unpack
+from vidtok.tokenizer.edge import load_info, pad_to_grid
+from vidtok.tokenizer.fsq import EDGES, LEVELS, dequantise, quantise
 
 MTU = 1188  # bytes of ids in an RTP packet
 DEVIATION = np.float32(255 * 0.226)  # of ImageNet's pixels, the mean of three channels: RLT's thresholds are in these
@@ -35,14 +35,14 @@ def systems() -> list[System]:
     }
     by_pixels = {f"{t:g}": Policy("pixels", t) for t in (0.6, 0.4, 0.2, 0.1, 0.05, 0.025)}
     by_tokens = {f"{t:g}": Policy("tokens", t) for t in (0.3, 0.5, 0.7, 0.85, 0.95, 0.99)}
-    about_raw = "16-bit ids of every cell, a level each, at a fixed rate, as 5G-MAG's tokenId codec sends them"
+    about_raw = "raw ids of every cell, three bits a value, at a fixed rate, as 5G-MAG's tokenId codec sends them"
     about_rlt = (
         "Run-Length Tokenization: a token is dropped whose pixels are within a threshold of the frame before "
-        "(mean absolute difference in ImageNet deviations; 0.1 in the paper), on our four levels"
+        "(mean absolute difference in ImageNet deviations; 0.1 in the paper), on all our levels"
     )
     about_dtd = (
         "TimeChat-Online's differential token dropping: a token is dropped whose cosine with the same place in the "
-        "frame before reaches a threshold, on our four levels"
+        "frame before reaches a threshold, on all our levels"
     )
     return [
         System("raw-ids", about_raw, raw_ids, raw, "tokens", weights=weights),
@@ -52,14 +52,14 @@ def systems() -> list[System]:
 
 
 def raw_ids(params: tuple[int, int], clip: Clip) -> Iterator[Known]:
-    """All cells, `fps` times a second, two bytes a code."""
+    """All cells, `fps` times a second, three bits a value."""
     fps, levels = params
     canvas, known = blank(Grid(*clip.size)), Known()
     wanted = canvas.visible()
     for frame, taken in every(clip, 1 / fps):
         if taken:
-            canvas = put(canvas, codes_of(encoder()(frame.pixels)), wanted, levels)
-            size = 2 * levels * clip.cells
+            canvas = put(canvas, quantise(encoder()(frame.pixels)), wanted, levels)
+            size = -(-3 * EDGES[levels] * clip.cells // 8)
             known = Known(
                 canvas=canvas,
                 bytes=(known.bytes or 0) + size,
@@ -89,17 +89,18 @@ class Policy:
 class Seen:
     """A frame, cell by cell."""
 
-    codes: NDArray[np.uint16]  # (rows, cols, LEVELS)
+    values: NDArray[np.uint8]  # (rows, cols, CHANNELS)
     tokens: NDArray[np.float32]  # (rows, cols, CHANNELS)
     pixels: NDArray[np.float32]  # (rows, cols, CELL * CELL * 3)
 
     @classmethod
     def of(cls, frame: Frame) -> Seen:
         """Look at a frame."""
-        codes = codes_of(encoder()(frame.pixels))[:-1, :-1]
-        rows, cols = codes.shape[:2]
-        cells = frame.pixels.reshape(rows, CELL, cols, CELL, 3).swapaxes(1, 2).reshape(rows, cols, -1)
-        return cls(codes, dequantise(unpack(codes)).reshape(rows, cols, CHANNELS), cells.astype(np.float32))
+        values = quantise(encoder()(frame.pixels))[:-1, :-1]
+        rows, cols = values.shape[:2]
+        blocks = pad_to_grid(frame.pixels, (0, 0)).reshape(rows, CELL, cols, CELL, 3)
+        cells = blocks.swapaxes(1, 2).reshape(rows, cols, -1)
+        return cls(values, dequantise(values), cells.astype(np.float32))
 
 
 def keep_some(policy: Policy, clip: Clip) -> Iterator[Known]:
@@ -107,14 +108,14 @@ def keep_some(policy: Policy, clip: Clip) -> Iterator[Known]:
     canvas, before, tokens = blank(Grid(*clip.size)), None, 0
     for frame in clip:
         now = Seen.of(frame)
-        kept = np.ones(now.codes.shape[:2], bool) if before is None else policy.keeps(before, now)
+        kept = np.ones(now.values.shape[:2], bool) if before is None else policy.keeps(before, now)
         before = now
         tokens += int(kept.sum())
         if kept.any():
-            canvas = put(canvas, np.pad(now.codes, ((0, 1), (0, 1), (0, 0))), np.pad(kept, ((0, 1), (0, 1))), LEVELS)
+            canvas = put(canvas, np.pad(now.values, ((0, 1), (0, 1), (0, 0))), np.pad(kept, ((0, 1), (0, 1))), LEVELS)
         yield Known(canvas=canvas, bytes=None, tokens=tokens, news=kept)
 
 
-def put(canvas: Canvas, codes: NDArray[np.uint16], cells: Mask, levels: int) -> Canvas:
+def put(canvas: Canvas, values: NDArray[np.uint8], cells: Mask, levels: int) -> Canvas:
     """The canvas with these cells replaced."""
-    return patch(canvas, diff(codes, canvas, (cells * levels).astype(np.uint8)), canvas.version + 1)
+    return patch(canvas, diff(values, canvas, (cells * levels).astype(np.uint8)), canvas.version + 1)

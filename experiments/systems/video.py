@@ -16,8 +16,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from experiments.systems import Clip, Known, System, every
-from vidtok.canvas import CELL
+from experiments.systems import Clip, Known, System, cells_of, every
 
 os.environ.setdefault("SVT_LOG", "1")  # errors only; the library prints its settings otherwise
 MTU = 1200  # bytes of video in an RTP packet
@@ -102,7 +101,7 @@ def code(coder: Coder, crf: int, clip: Clip) -> Iterator[Known]:
                 picture=np.ascontiguousarray(decoded.reformat(*clip.size).to_ndarray(format="rgb24")),
                 bytes=(known.bytes or 0) + packet.size,
                 packets=known.packets + -(-packet.size // MTU),
-                tokens=known.tokens + (size[0] // CELL) * (size[1] // CELL),
+                tokens=known.tokens + cells_of(size),
             )
         yield known
     encoder.encode(None)  # nothing is left in it, but SVT-AV1 complains if it is not told of the end

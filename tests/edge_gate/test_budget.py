@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_gate.budget import LATE_S, TICK_S, WINDOW_S, Allowance, Caps, Ledger, Offer, buy
+from edge_gate.budget import LATE_S, TICK_S, WINDOW_S, Allowance, Bought, Caps, Ledger, Offer, buy
 
 LEVELS = 4
+Floats = NDArray[np.float32]
 generators = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 numbers = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.integers()))
 
@@ -94,121 +94,174 @@ def test_a_limit_holds_until_the_next_feedback() -> None:
 
 # Buying
 
+AMPLE = Allowance(1e9, 10**6)
+
 
 def offer_of(rng: np.random.Generator, rows: int = 5, cols: int = 6) -> Offer:
     shape = (rows, cols)
+    moving = rng.random(shape) < 0.1
     return Offer(
-        gain=(rng.random(shape) * (rng.random(shape) < rng.random())).astype(np.float32),
-        set_bits=rng.uniform(2, 16, (*shape, LEVELS)).astype(np.float32),
-        quiet=rng.uniform(-1, 2, shape).astype(np.float32),
+        set_gain=np.cumsum(rng.uniform(-0.2, 0.8, (*shape, LEVELS)), -1).astype(np.float32),
+        refine_gain=np.cumsum(rng.uniform(0, 0.5, (*shape, LEVELS)), -1).astype(np.float32),
+        move_gain=np.where(moving, rng.uniform(-0.5, 2, shape), 0).astype(np.float32),
+        set_bits=rng.uniform(2, 60, (*shape, LEVELS)).astype(np.float32),
         depth=rng.integers(0, LEVELS + 1, shape).astype(np.uint8),
-        moving=rng.random(shape) < 0.1,
     )
 
 
-def cost_of(offer: Offer, set_to: NDArray[np.uint8], refine_to: NDArray[np.uint8]) -> tuple[float, int]:
+def gain_and_bits(offer: Offer, bought: Bought, row: int, col: int) -> tuple[float, float]:
+    """Of what was bought of a cell."""
+    if bought.moved[row, col]:
+        return float(offer.move_gain[row, col]), offer.move_bits
+    levels = int(bought.set_to[row, col] or bought.refine_to[row, col])
+    first = 0 if bought.set_to[row, col] else int(offer.depth[row, col])
+    gains = offer.set_gain if bought.set_to[row, col] else offer.refine_gain
+    return float(gains[row, col, levels - 1]), float(offer.set_bits[row, col, first:levels].sum()) + offer.edit_bits
+
+
+def picked(bought: Bought) -> list[tuple[int, int]]:
+    """The cells of which anything was bought."""
+    return [(row, col) for row, col in np.argwhere((bought.set_to > 0) | (bought.refine_to > 0) | bought.moved)]
+
+
+def spent(offer: Offer, bought: Bought) -> tuple[float, int]:
     """What a purchase costs in bits and tokens."""
-    bits, tokens = 0.0, 0
-    for row, col in np.argwhere((set_to > 0) | (refine_to > 0)):
-        tokens += 1
-        if set_to[row, col]:
-            moved = bool(offer.moving[row, col])
-            levels = offer.set_bits[row, col, : set_to[row, col]].sum() + offer.edit_bits
-            bits += offer.move_bits if moved else float(levels)
-        else:
-            new = slice(int(offer.depth[row, col]), int(refine_to[row, col]))
-            bits += float(offer.set_bits[row, col, new].sum()) + offer.edit_bits
-    return bits, tokens
+    cells = picked(bought)
+    return sum(gain_and_bits(offer, bought, *cell)[1] for cell in cells), len(cells)
 
 
-allowances = st.builds(Allowance, st.one_of(st.floats(0, 2000), st.just(0.0)), st.integers(0, 60))
+allowances = st.builds(Allowance, st.one_of(st.floats(0, 4000), st.just(0.0)), st.integers(0, 60))
+prices = st.sampled_from([0.0, 0.002, 0.01, 0.05])
 
 
 @settings(max_examples=150)
-@given(generators, allowances, st.integers(1, LEVELS), st.floats(0, 1))
+@given(generators, allowances, prices)
 def test_both_limits_hold_and_only_what_is_for_sale_is_bought(
-    rng: np.random.Generator, allowance: Allowance, news_levels: int, quiet_s: float
+    rng: np.random.Generator, allowance: Allowance, price: float
 ) -> None:
     offer = offer_of(rng)
-    set_to, refine_to = buy(offer, allowance, news_levels=news_levels, quiet_s=quiet_s)
-    bits, tokens = cost_of(offer, set_to, refine_to)
+    bought = buy(offer, allowance, price)
+    bits, tokens = spent(offer, bought)
     assert bits <= allowance.bits + 1e-2
     assert tokens <= allowance.tokens
-    assert set_to.max(initial=0) <= news_levels
-    assert not ((set_to > 0) & (refine_to > 0)).any()
-    assert (offer.gain[set_to > 0] > 0).all()
-    refined = refine_to > 0
-    assert (offer.quiet[refined] >= quiet_s - TICK_S).all()
-    assert not offer.moving[refined].any()
+    ways = np.stack([bought.set_to > 0, bought.refine_to > 0, bought.moved])
+    assert ways.sum(0).max() <= 1
+    assert max(bought.set_to.max(), bought.refine_to.max()) <= LEVELS
+    refined = bought.refine_to > 0
     assert (offer.depth[refined] > 0).all()
-    assert (refine_to[refined] > offer.depth[refined]).all()
-    assert refine_to.max(initial=0) <= LEVELS
+    assert (bought.refine_to[refined] > offer.depth[refined]).all()
+    nets = [gain - price * bits for gain, bits in (gain_and_bits(offer, bought, *cell) for cell in picked(bought))]
+    assert min(nets, default=1.0) > -1e-5
+    assert bought.surplus == pytest.approx(sum(nets), abs=1e-3)
 
 
 @given(generators)
 def test_nothing_is_bought_for_nothing(rng: np.random.Generator) -> None:
     for allowance in (Allowance(0.0, 10), Allowance(1000.0, 0), Allowance(0.0, 0)):
-        set_to, refine_to = buy(offer_of(rng), allowance, news_levels=2, quiet_s=0.3)
-        assert not set_to.any()
-        assert not refine_to.any()
+        bought = buy(offer_of(rng), allowance, 0.001)
+        assert not picked(bought)
+        assert bought.surplus == 0
 
 
-@given(generators, st.floats(20, 400))
-def test_the_best_gain_per_bit_comes_first(rng: np.random.Generator, bits: float) -> None:
-    offer = replace(offer_of(rng), quiet=np.full((5, 6), -1, np.float32))
-    set_to, _ = buy(offer, Allowance(bits, 100), news_levels=1, quiet_s=0.3)
-    cost = np.where(offer.moving, offer.move_bits, offer.set_bits[..., 0] + offer.edit_bits)
-    worth = offer.gain / cost
-    bought, left = worth[set_to > 0], worth[(set_to == 0) & (offer.gain > 0)]
-    assert min(bought, default=1.0) >= max(left, default=0.0) - 1e-6
-
-
-@given(generators, st.floats(20, 400), st.integers(1, 12))
-def test_more_to_spend_never_buys_less_news(rng: np.random.Generator, bits: float, tokens: int) -> None:
+@given(generators, prices)
+def test_with_enough_to_spend_every_cell_gets_what_is_best_for_it(rng: np.random.Generator, price: float) -> None:
     offer = offer_of(rng)
-    less, _ = buy(offer, Allowance(bits, tokens), news_levels=1, quiet_s=0.3)
-    more, _ = buy(offer, Allowance(bits * 2, tokens * 2), news_levels=1, quiet_s=0.3)
-    assert ((more > 0) >= (less > 0)).all()
+    bought = buy(offer, AMPLE, price)
+    for row, col in np.ndindex(offer.depth.shape):
+        to_set = np.cumsum(offer.set_bits[row, col])
+        held = int(offer.depth[row, col])
+        nets = [0.0, offer.move_gain[row, col] - price * offer.move_bits]
+        nets += (offer.set_gain[row, col] - price * (to_set + offer.edit_bits)).tolist()
+        if held:
+            more = to_set[held:] - to_set[held - 1] + offer.edit_bits
+            nets += (offer.refine_gain[row, col, held:] - price * more).tolist()
+        gain, bits = gain_and_bits(offer, bought, row, col) if (row, col) in picked(bought) else (0.0, 0.0)
+        assert gain - price * bits == pytest.approx(max(nets), abs=1e-4)
+
+
+@given(generators, st.integers(1, 25))
+def test_the_best_gain_per_bit_comes_first(rng: np.random.Generator, tokens: int) -> None:
+    offer = offer_of(rng)
+    everything, some = buy(offer, AMPLE, 0.002), buy(offer, Allowance(1e9, tokens), 0.002)
+    worth = {cell: np.divide(*gain_and_bits(offer, everything, *cell)) for cell in picked(everything)}
+    taken = set(picked(some))
+    assert len(taken) == min(tokens, len(worth))
+    assert taken <= set(worth)
+    left = max((worth[cell] for cell in worth if cell not in taken), default=0.0)
+    assert min((worth[cell] for cell in taken), default=1.0) >= left - 1e-6
+
+
+@given(generators, prices, prices)
+def test_the_dearer_a_bit_the_fewer_are_bought(rng: np.random.Generator, one: float, two: float) -> None:
+    offer = offer_of(rng)
+    cheap, dear = (spent(offer, buy(offer, AMPLE, price)) for price in sorted((one, two)))
+    assert dear[0] <= cheap[0] + 1e-2
+    assert dear[1] <= cheap[1]
+
+
+@given(generators, st.integers(1, 12))
+def test_more_tokens_to_spend_never_buy_less(rng: np.random.Generator, tokens: int) -> None:
+    offer = offer_of(rng)
+    less, more = (buy(offer, Allowance(1e9, count), 0.002) for count in (tokens, 2 * tokens))
+    assert set(picked(less)) <= set(picked(more))
+    assert less.surplus <= more.surplus + 1e-6
 
 
 def one_row(**changes: object) -> Offer:
+    """Three cells; a level costs ten bits, and nothing is worth anything yet."""
+    levels = np.zeros((1, 3, LEVELS), np.float32)
     offer = Offer(
-        gain=np.zeros((1, 3), np.float32),
-        set_bits=np.full((1, 3, LEVELS), 10, np.float32),
-        quiet=np.full((1, 3), -1, np.float32),
+        set_gain=levels,
+        refine_gain=levels,
+        move_gain=np.zeros((1, 3), np.float32),
+        set_bits=levels + 10,
         depth=np.zeros((1, 3), np.uint8),
-        moving=np.zeros((1, 3), bool),
     )
     return replace(offer, **changes)  # type: ignore[arg-type]
 
 
-def test_all_news_gets_all_its_levels_or_all_get_fewer() -> None:
-    offer = one_row(gain=np.ones((1, 3), np.float32))
-    for bits, levels in ((3 * 28.0, [2, 2, 2]), (3 * 28.0 - 1, [1, 1, 1]), (36.0, [1, 1, 0])):
-        set_to, _ = buy(offer, Allowance(bits, 10), news_levels=2, quiet_s=0.3)
-        assert set_to.ravel().tolist() == levels
+def per_level(*gains: float) -> Floats:
+    """Of 1, 2, ... levels; the same for three cells."""
+    return np.tile(np.array(gains, np.float32), (1, 3, 1))
+
+
+def test_levels_are_bought_as_long_as_each_is_worth_its_bits() -> None:
+    offer = one_row(set_gain=per_level(5.0, 8.0, 9.0, 9.1))
+    for price, levels in ((0.005, 4), (0.05, 3), (0.2, 2), (0.35, 0)):
+        assert buy(offer, AMPLE, price).set_to.ravel().tolist() == [levels] * 3
+
+
+def test_where_the_bits_run_out_a_cheaper_edit_does() -> None:
+    offer = one_row(set_gain=per_level(5.0, 8.0, 10.0, 12.0))
+    for bits, levels in (
+        (3 * 48.0, [4, 4, 4]),
+        (3 * 48.0 - 1, [4, 4, 3]),
+        (2 * 48.0 + 18, [4, 4, 1]),
+        (60.0, [4, 0, 0]),
+    ):
+        assert buy(offer, Allowance(bits, 10), 0.001).set_to.ravel().tolist() == levels
 
 
 def test_a_move_is_the_cheaper_buy() -> None:
-    offer = one_row(gain=np.ones((1, 3), np.float32), moving=np.array([[False, True, False]]))
-    set_to, _ = buy(offer, Allowance(8.0, 10), news_levels=1, quiet_s=0.3)
-    assert set_to.ravel().tolist() == [0, 1, 0]
+    offer = one_row(set_gain=per_level(5.0, 5.0, 5.0, 5.0), move_gain=np.array([[0, 4.9, 0]], np.float32))
+    bought = buy(offer, Allowance(8.0, 10), 0.02)
+    assert bought.moved.ravel().tolist() == [False, True, False]
+    assert not bought.set_to.any()
+    assert buy(offer, AMPLE, 0.02).set_to.ravel().tolist() == [1, 0, 1]
+    assert buy(offer, AMPLE, 0.001).set_to.ravel().tolist() == [1, 1, 1]
 
 
-def test_the_shallowest_and_longest_quiet_is_refined_first() -> None:
-    offer = one_row(quiet=np.array([[1.0, 2.0, 3.0]], np.float32), depth=np.array([[1, 1, 2]], np.uint8))
-    bought = [buy(offer, Allowance(bits, 10), news_levels=2, quiet_s=0.3)[1].ravel().tolist() for bits in (39, 78, 999)]
-    assert bought == [[0, 4, 0], [4, 4, 0], [4, 4, 4]]
-    deep_as_it_goes = buy(offer, Allowance(30.0, 10), news_levels=2, quiet_s=0.3)[1]
-    assert deep_as_it_goes.ravel().tolist() == [0, 3, 0]
+def test_a_refinement_costs_only_the_levels_that_are_missing() -> None:
+    gains = per_level(0.0, 3.0, 6.0, 8.0)
+    offer = one_row(refine_gain=gains, set_gain=gains, depth=np.array([[1, 2, 4]], np.uint8))
+    bought = buy(offer, Allowance(38.0 + 28.0, 10), 0.05)
+    assert bought.refine_to.ravel().tolist() == [4, 4, 0]
+    assert bought.surplus == pytest.approx(2 * 8.0 - 0.05 * 66.0)
 
 
-def test_news_comes_before_refinement() -> None:
-    offer = one_row(
-        gain=np.array([[0.3, 0, 0]], np.float32),
-        quiet=np.array([[-1, 5.0, 5.0]], np.float32),
-        depth=np.array([[1, 1, 1]], np.uint8),
-    )
-    set_to, refine_to = buy(offer, Allowance(28.0 + 38.0, 10), news_levels=2, quiet_s=0.3)
-    assert set_to.ravel().tolist() == [2, 0, 0]
-    assert Counter(refine_to.ravel().tolist()) == {0: 2, 4: 1}
+def test_what_spares_most_a_bit_comes_before_what_spares_most() -> None:
+    gains = per_level(0.0, 0.0, 0.0, 10.0)
+    gains[0, 1] = 4.0
+    bought = buy(one_row(set_gain=gains), Allowance(18.0 + 48.0, 10), 0.001)
+    assert bought.set_to.ravel().tolist() == [4, 1, 0]
+    assert buy(one_row(set_gain=gains), Allowance(48.0, 10), 0.001).set_to.ravel().tolist() == [0, 1, 0]

@@ -158,22 +158,27 @@ def test_luma_weighs_the_colours() -> None:
 
 # Cells
 
-LEVELS, SIZE = 4, 5
+EDGES = (0, 3, 8, 18)  # levels of unequal size
+LEVELS, NUMBERS = len(EDGES) - 1, EDGES[-1]
+
+
+def known(depth: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.arange(NUMBERS) < np.array(EDGES)[depth][..., None]
 
 
 def moves_of(latents: Floats, held: Floats, depth: NDArray[np.uint8], news: NDArray[np.bool_]) -> NDArray[np.int8]:
-    return cell_moves(latents, held, depth, news, level_size=SIZE, reach=3, tolerance=0.02)
+    return cell_moves(latents, held, known(depth), news, reach=3, tolerance=0.02)
 
 
 @settings(max_examples=60, deadline=None)
 @given(generators, st.integers(-3, 3), st.integers(-3, 3), st.integers(1, LEVELS))
 def test_a_planted_shift_is_found(rng: np.random.Generator, dx: int, dy: int, levels: int) -> None:
     shape = (9, 11)
-    held = rng.uniform(-1, 1, (*shape, LEVELS * SIZE)).astype(np.float32)
-    held[..., levels * SIZE :] = 0
+    held = rng.uniform(-1, 1, (*shape, NUMBERS)).astype(np.float32)
+    held[..., EDGES[levels] :] = 0
     latents = rng.uniform(-1, 1, held.shape).astype(np.float32)
     row, col = 4, 5
-    latents[row, col, : levels * SIZE] = held[row + dy, col + dx, : levels * SIZE]
+    latents[row, col, : EDGES[levels]] = held[row + dy, col + dx, : EDGES[levels]]
     news = np.zeros(shape, bool)
     news[row, col] = True
     moves = moves_of(latents, held, np.full(shape, levels, np.uint8), news)
@@ -186,7 +191,7 @@ def test_a_planted_shift_is_found(rng: np.random.Generator, dx: int, dy: int, le
 @given(generators)
 def test_only_news_moves_and_only_from_what_is_held_nearby(rng: np.random.Generator) -> None:
     shape = (6, 7)
-    held = rng.uniform(-0.3, 0.3, (*shape, LEVELS * SIZE)).astype(np.float32)
+    held = rng.uniform(-0.3, 0.3, (*shape, NUMBERS)).astype(np.float32)
     latents = held[rng.permutation(6)][:, rng.permutation(7)]
     depth = rng.integers(0, LEVELS + 1, shape).astype(np.uint8)
     news = rng.random(shape) < 0.5
@@ -200,13 +205,13 @@ def test_only_news_moves_and_only_from_what_is_held_nearby(rng: np.random.Genera
         assert 0 <= col + dx < 7
         levels = depth[row + dy, col + dx]
         assert levels > 0
-        apart = np.square(latents[row, col] - held[row + dy, col + dx])[: levels * SIZE].mean()
+        apart = np.square(latents[row, col] - held[row + dy, col + dx])[: EDGES[levels]].mean()
         assert apart < 0.02
 
 
 def test_a_cell_that_explains_itself_is_no_news_and_stays() -> None:
     rng = np.random.default_rng(0)
-    held = np.tile(rng.uniform(-1, 1, LEVELS * SIZE), (5, 5, 1)).astype(np.float32)  # all alike: any move would do
+    held = np.tile(rng.uniform(-1, 1, NUMBERS), (5, 5, 1)).astype(np.float32)  # all alike: any move would do
     depth = np.full((5, 5), 2, np.uint8)
     assert not moves_of(held, held, depth, np.zeros((5, 5), bool)).any()
     assert not moves_of(held, held, depth, np.ones((5, 5), bool)).any()
@@ -214,13 +219,13 @@ def test_a_cell_that_explains_itself_is_no_news_and_stays() -> None:
 
 def test_nothing_moves_where_nothing_is_held_or_nothing_fits() -> None:
     rng = np.random.default_rng(0)
-    latents, held = rng.uniform(-1, 1, (2, 5, 5, LEVELS * SIZE)).astype(np.float32)
+    latents, held = rng.uniform(-1, 1, (2, 5, 5, NUMBERS)).astype(np.float32)
     everywhere = np.ones((5, 5), bool)
     assert not moves_of(latents, held, np.full((5, 5), LEVELS, np.uint8), everywhere).any()
     assert not moves_of(held, held, np.zeros((5, 5), np.uint8), everywhere).any()
 
 
 def test_reach_zero_switches_moves_off() -> None:
-    held = np.zeros((3, 3, LEVELS * SIZE), np.float32)
-    news, depth = np.ones((3, 3), bool), np.full((3, 3), 4, np.uint8)
-    assert not cell_moves(held, held, depth, news, level_size=SIZE, reach=0, tolerance=0.02).any()
+    held = np.zeros((3, 3, NUMBERS), np.float32)
+    news, depth = np.ones((3, 3), bool), np.full((3, 3), LEVELS, np.uint8)
+    assert not cell_moves(held, held, known(depth), news, reach=0, tolerance=0.02).any()

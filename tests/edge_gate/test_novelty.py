@@ -6,22 +6,40 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_gate.novelty import TICK_S, GateConfig, GlanceState, QuietState, coverage, glance, novelty
+from edge_gate.novelty import (
+    TICK_S,
+    GateConfig,
+    GlanceState,
+    Losses,
+    QuietState,
+    coverage,
+    glance,
+    losses,
+    novelty,
+    steady,
+)
 
 Floats = NDArray[np.float32]
-LEVELS, SIZE, CELL = 4, 5, 16
+Known = NDArray[np.bool_]
+EDGES = (0, 3, 8, 18)  # levels of unequal size
+LEVELS, NUMBERS = len(EDGES) - 1, EDGES[-1]
+CELL, UNIT = 32, 16
 CONFIG = GateConfig(floor=0.022, scale=0.05, news=0.2, calm=0.05, glance=2.5, look_every_s=1.0)
 generators = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
 
+def known_of(depth: NDArray[np.uint8]) -> Known:
+    return np.arange(NUMBERS) < np.array(EDGES)[depth][..., None]
+
+
 def drawn(rng: np.random.Generator, rows: int = 4, cols: int = 5) -> tuple[Floats, Floats, NDArray[np.uint8], Floats]:
-    latents, held = rng.uniform(-1, 1, (2, rows, cols, LEVELS * SIZE)).astype(np.float32)
+    latents, held = rng.uniform(-1, 1, (2, rows, cols, NUMBERS)).astype(np.float32)
     depth = rng.integers(0, LEVELS + 1, (rows, cols)).astype(np.uint8)
-    return latents, held, depth, (rng.random((LEVELS, SIZE)) + 0.01).astype(np.float32)
+    return latents, held, depth, (rng.random(NUMBERS) + 0.01).astype(np.float32)
 
 
 # Novelty
@@ -30,7 +48,7 @@ def drawn(rng: np.random.Generator, rows: int = 4, cols: int = 5) -> tuple[Float
 @given(generators)
 def test_scores_lie_between_zero_and_one_and_the_unknown_scores_one(rng: np.random.Generator) -> None:
     latents, held, depth, weights = drawn(rng)
-    score = novelty(latents, held, depth, weights, CONFIG)
+    score = novelty(latents, held, known_of(depth), weights, CONFIG)
     assert score.dtype == np.float32
     assert ((score >= 0) & (score <= 1)).all()
     assert (score[depth == 0] == 1).all()
@@ -39,16 +57,16 @@ def test_scores_lie_between_zero_and_one_and_the_unknown_scores_one(rng: np.rand
 @given(generators)
 def test_what_is_held_scores_zero(rng: np.random.Generator) -> None:
     latents, _, depth, weights = drawn(rng)
-    assert (novelty(latents, latents, depth, weights, CONFIG)[depth > 0] == 0).all()
+    assert (novelty(latents, latents, known_of(depth), weights, CONFIG)[depth > 0] == 0).all()
 
 
 @given(generators)
-def test_only_levels_that_are_held_are_compared(rng: np.random.Generator) -> None:
+def test_only_what_is_known_is_compared(rng: np.random.Generator) -> None:
     latents, held, depth, weights = drawn(rng)
-    beyond = np.arange(LEVELS * SIZE) // SIZE >= depth[..., None]
-    other = np.where(beyond, rng.uniform(-1, 1, held.shape), held).astype(np.float32)
+    known = known_of(depth)
+    other = np.where(known, held, rng.uniform(-1, 1, held.shape)).astype(np.float32)
     assert np.array_equal(
-        novelty(latents, held, depth, weights, CONFIG), novelty(latents, other, depth, weights, CONFIG)
+        novelty(latents, held, known, weights, CONFIG), novelty(latents, other, known, weights, CONFIG)
     )
 
 
@@ -57,7 +75,8 @@ def test_further_away_is_no_less_new(rng: np.random.Generator, one: float, two: 
     latents, held, depth, weights = drawn(rng)
     near, far = sorted((one, two))
     score = [
-        novelty(held + np.float32(share) * (latents - held), held, depth, weights, CONFIG) for share in (near, far)
+        novelty(held + np.float32(share) * (latents - held), held, known_of(depth), weights, CONFIG)
+        for share in (near, far)
     ]
     assert (score[0] <= score[1] + 1e-5).all()
 
@@ -66,32 +85,129 @@ def test_further_away_is_no_less_new(rng: np.random.Generator, one: float, two: 
 def test_only_the_proportions_of_the_weights_count(rng: np.random.Generator, scale: float) -> None:
     latents, held, depth, weights = drawn(rng)
     assert np.allclose(
-        novelty(latents, held, depth, weights, CONFIG),
-        novelty(latents, held, depth, weights * np.float32(scale), CONFIG),
+        novelty(latents, held, known_of(depth), weights, CONFIG),
+        novelty(latents, held, known_of(depth), weights * np.float32(scale), CONFIG),
         atol=1e-4,
     )
 
 
-def test_rounding_to_codes_is_no_news() -> None:
-    held = np.zeros((1, 1, LEVELS * SIZE), np.float32)
-    for apart, new in ((0.125, False), (0.4, True)):
-        score = novelty(held + np.float32(apart), held, np.array([[2]], np.uint8), np.ones((LEVELS, SIZE)), CONFIG)
-        assert bool(score[0, 0] > CONFIG.news) is new
+def test_rounding_is_no_news() -> None:
+    held, weights = np.zeros((1, 1, NUMBERS), np.float32), np.ones(NUMBERS, np.float32)
+    for levels in range(1, LEVELS + 1):
+        known = known_of(np.array([[levels]], np.uint8))
+        for apart, new in ((0.125, False), (0.4, True)):
+            score = novelty(held + np.float32(apart), held, known, weights, CONFIG)
+            assert bool(score[0, 0] > CONFIG.news) is new
+
+
+# Losses
+
+
+def lost(rng: np.random.Generator, noise: float = 0.03) -> tuple[Losses, NDArray[np.uint8]]:
+    latents, held, depth, weights = drawn(rng)
+    rounded = (np.floor(latents * 4) + np.float32(0.5)) / 4
+    return losses(latents, rounded, held, known_of(depth), weights, EDGES, noise), depth
+
+
+@given(generators)
+def test_a_loss_is_what_is_weighed_by_hand(rng: np.random.Generator) -> None:
+    latents, held, depth, weights = drawn(rng)
+    rounded = held + rng.normal(0, 0.3, held.shape).astype(np.float32)
+    loss = losses(latents, rounded, held, known_of(depth), weights, EDGES, 0.03)
+    for row, col, level in np.ndindex(4, 5, LEVELS):
+        place = (row, col, slice(EDGES[level], EDGES[level + 1]))
+        share, seen = weights[place[2]], latents[place]
+        blank = float((share * seen**2).sum())
+        off = float((share * np.maximum((seen - held[place]) ** 2 - 0.03, 0)).sum())
+        assert np.isclose(loss.blank[row, col, level], blank, atol=1e-4)
+        assert np.isclose(loss.now[row, col, level], off if level < depth[row, col] else blank, atol=1e-4)
+        told = min(float((share * (seen - rounded[place]) ** 2).sum()), blank)
+        assert np.isclose(loss.told[row, col, level], told, atol=1e-4)
+
+
+@given(generators)
+def test_a_gain_is_the_loss_before_less_the_loss_after(rng: np.random.Generator) -> None:
+    loss, depth = lost(rng)
+    set_gain, refine_gain = loss.set_gain(), loss.refine_gain(depth)
+    assert set_gain.shape == refine_gain.shape == (4, 5, LEVELS)
+    for row, col, level in np.ndindex(4, 5, LEVELS):
+        now, blank, told = (part[row, col] for part in (loss.now, loss.blank, loss.told))
+        after = told[: level + 1].sum() + blank[level + 1 :].sum()
+        assert np.isclose(set_gain[row, col, level], now.sum() - after, atol=1e-4)
+        missing = slice(depth[row, col], level + 1)
+        assert np.isclose(refine_gain[row, col, level], (blank - told)[missing].sum(), atol=1e-4)
+
+
+@given(generators)
+def test_more_levels_never_spare_less_and_what_is_held_is_not_refined(rng: np.random.Generator) -> None:
+    loss, depth = lost(rng)
+    for gain in (loss.set_gain(), loss.refine_gain(depth)):
+        assert (np.diff(gain, axis=-1) >= -1e-4).all()
+    assert (loss.refine_gain(depth) >= 0).all()
+    assert (loss.refine_gain(depth)[np.arange(LEVELS) < depth[..., None]] == 0).all()
+    unknown = depth == 0
+    assert np.allclose(loss.set_gain()[unknown], loss.refine_gain(depth)[unknown], atol=1e-4)
+
+
+@given(generators)
+def test_what_noise_explains_is_no_loss_and_not_worth_telling_again(rng: np.random.Generator) -> None:
+    held, _, _, weights = drawn(rng)
+    hiss = rng.uniform(-0.17, 0.17, held.shape).astype(np.float32)  # its square is below 0.03
+    everything = np.ones(held.shape, bool)
+    loss = losses(held + hiss, held, held, everything, weights, EDGES, 0.03)
+    assert not loss.now.any()
+    assert (loss.set_gain() <= 1e-5).all()
+
+
+# Steadying
+
+
+@given(generators)
+def test_what_does_not_jump_is_averaged_and_what_jumps_is_taken_as_it_is(rng: np.random.Generator) -> None:
+    latents, before, _, weights = drawn(rng)
+    config = replace(CONFIG, jump=0.1, blend=0.35)
+    near = before + rng.uniform(-0.2, 0.2, before.shape).astype(np.float32)  # mean square 0.013
+    jumped = rng.random(before.shape[:2]) < 0.5
+    latents = np.where(jumped[..., None], before + 1, near)
+    before[0, 0] = np.nan  # came into view
+    mixed = steady(before, latents, weights, config)
+    fresh = jumped.copy()
+    fresh[0, 0] = True
+    assert np.array_equal(mixed[fresh], latents[fresh])
+    assert np.allclose(mixed[~fresh], (0.65 * before + 0.35 * latents)[~fresh], atol=1e-5)
+    assert steady(None, latents, weights, config) is latents
 
 
 # Coverage
 
+sides = st.integers(2, 60).map(lambda count: count * UNIT)
 
-@given(st.integers(2, 41), st.integers(2, 41), st.integers(0, CELL - 1), st.integers(0, CELL - 1))
-def test_coverage_adds_up_to_the_frame(rows: int, cols: int, x: int, y: int) -> None:
-    shares = coverage(rows, cols, (x, y), CELL)
+
+@given(st.tuples(sides, sides), st.integers(0, CELL - 1), st.integers(0, CELL - 1))
+@example((48, 80), 0, 0)
+@example((48, 80), 16, 17)
+@example((1280, 720), 0, 0)
+@example((1280, 720), 31, 15)
+@example((368, 640), 20, 16)
+def test_coverage_adds_up_to_the_frame(size: tuple[int, int], x: int, y: int) -> None:
+    width, height = size
+    rows, cols = -(-height // CELL) + 1, -(-width // CELL) + 1
+    shares = coverage(size, (x, y), CELL)
     assert shares.shape == (rows, cols)
-    assert np.isclose(shares.sum(), (rows - 1) * (cols - 1), rtol=1e-5)
+    assert np.isclose(shares.sum() * CELL * CELL, width * height, rtol=1e-5)
     assert ((shares >= 0) & (shares <= 1)).all()
-    assert (shares[1:-1, 1:-1] == 1).all()
+    assert (shares[1:-2, 1:-2] == 1).all()
     pixels = np.zeros((rows * CELL, cols * CELL))
-    pixels[y : y + (rows - 1) * CELL, x : x + (cols - 1) * CELL] = 1
+    pixels[y : y + height, x : x + width] = 1
     assert np.allclose(shares, pixels.reshape(rows, CELL, cols, CELL).mean((1, 3)), atol=1e-6)
+
+
+@given(sides, sides)
+def test_at_rest_every_cell_of_the_frame_is_shown_enough_to_be_sent(width: int, height: int) -> None:
+    shares = coverage((width, height), (0, 0), CELL)
+    assert (shares[:-1, :-1] >= GateConfig().coverage).all()
+    assert not shares[-1].any()
+    assert not shares[:, -1].any()
 
 
 # The glance

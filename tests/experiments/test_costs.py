@@ -56,7 +56,7 @@ def test_multiply_adds_grow_with_the_cells() -> None:
     labels = POOLED * 1000
     assert edge_cost.encoder_macs(128, 64) == 2 * edge_cost.encoder_macs(64, 64)
     assert server_cost.tower_macs(64, 128) - labels == 2 * (server_cost.tower_macs(64, 64) - labels)
-    small, tall = server_cost.half_macs(4, 4), server_cost.half_macs(8, 4)
+    small, tall = server_cost.half_macs(128, 128), server_cost.half_macs(128, 256)
     assert tall - labels > 1.7 * (small - labels)
     assert edge_cost.glance_macs((32, 16)) == 4 * 32 * 16
 
@@ -67,7 +67,7 @@ def test_our_edge_counts_what_its_encoder_saw(clip: Clip) -> None:
     assert spent.macs is not None
     share = spent.more["encoder_share"]
     assert 0 < share <= 1
-    whole, padded = edge_cost.encoder_macs(64, 64), edge_cost.encoder_macs(80, 80)
+    whole, padded = edge_cost.encoder_macs(64, 64), edge_cost.encoder_macs(96, 96)
     assert whole * share <= spent.more["encoder_macs_per_frame"] <= padded * share + 1
     others = spent.more["glance_macs_per_frame"] + spent.more["motion_macs_per_frame"]
     assert spent.macs / clip.count == pytest.approx(spent.more["encoder_macs_per_frame"] + others, abs=2)

@@ -14,6 +14,7 @@ from experiments.sight import Judge, Likeness, Moment, Trial, Truth, likeness, m
 from experiments.systems import Clip, Known
 from tests.experiments.event_toys import FPS, SIZE, Pixels, backdrop, system
 from vidtok.canvas import Grid, blank
+from vidtok.tokenizer.fsq import LEVELS
 
 
 def everything(_: Any, clip: Clip) -> Iterator[Known]:
@@ -50,8 +51,8 @@ def trial(judge: Judge) -> Trial:
 
 @pytest.fixture(scope="module")
 def one(judge: Judge) -> Trial:
-    """A single strong event of five frames."""
-    event = Event("appears", 170, first=3, frames=5, x=16, y=16, size=32, contrast=1.0, seed=3)
+    """A single strong event of five frames, in one cell of four."""
+    event = Event("appears", 170, first=3, frames=5, x=32, y=32, size=32, contrast=1.0, seed=3)
     return make_trial("toy", backdrop(20), [event], FPS, judge)
 
 
@@ -128,18 +129,18 @@ def test_only_the_same_event_in_earnest_and_only_once_it_was_filmed() -> None:
 def test_canvases_are_looked_at_in_two_ways_and_only_where_they_differ(one: Trial, judge: Judge) -> None:
     truth = one.truths[0]
     empty = blank(Grid(*SIZE))
-    codes, depth = empty.codes.copy(), empty.depth.copy()
-    codes[1, 1], depth[1, 1] = 700, 4
-    other = replace(empty, codes=codes, depth=depth)
+    values, depth = empty.values.copy(), empty.depth.copy()
+    values[1, 1], depth[1, 1] = 6, LEVELS
+    other = replace(empty, values=values, depth=depth)
     found = list(judge.differences(Known(canvas=other), Known(canvas=empty), truth))
     assert len(found) == 2
     left, top, right, bottom = truth.around
     assert all(change.shape == (112, bottom - top, right - left) for change in found)
     assert all(np.abs(change).max() > 0 for change in found)
     assert not list(judge.differences(Known(canvas=other), Known(canvas=other), truth))
-    codes, depth = empty.codes.copy(), empty.depth.copy()
-    codes[3, 3], depth[3, 3] = 700, 4  # not a cell of the event
-    elsewhere = replace(empty, codes=codes, depth=depth)
+    values, depth = empty.values.copy(), empty.depth.copy()
+    values[0, 0], depth[0, 0] = 6, LEVELS  # not a cell of the event
+    elsewhere = replace(empty, values=values, depth=depth)
     assert not list(judge.differences(Known(canvas=elsewhere), Known(canvas=empty), truth))
     moved = empty.panned(16, 0)
     assert list(judge.differences(Known(canvas=moved), Known(canvas=empty), truth))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from itertools import pairwise
@@ -116,7 +117,7 @@ def test_x264_says_the_same_psnr_of_itself() -> None:
 def test_video_costs_the_dense_grid_and_its_packets_bytes() -> None:
     x264 = all_systems()["x264"]
     cheap, dear = (told(x264, clip(10), label)[-1] for label in ends(x264))
-    assert cheap.tokens == dear.tokens == 10 * 16
+    assert cheap.tokens == dear.tokens == 10 * 4
     assert (cheap.bytes or 0) < (dear.bytes or 0)
 
 
@@ -141,21 +142,25 @@ def test_the_frame_filter_sends_a_still_picture_once_and_a_cut_at_once() -> None
     assert [bool(k.news is not None and k.news.any()) for k in known] == [n in (0, 5) for n in range(10)]
 
 
-def test_raw_ids_cost_two_bytes_a_cell_and_level() -> None:
-    known = told(all_systems()["raw-ids"], clip(20), "5 fps, 2 levels")
-    assert known[-1].bytes == 10 * 16 * 2 * 2
-    assert known[-1].tokens == 10 * 16
+@pytest.mark.parametrize(("size", "cells"), [((64, 64), 4), ((80, 48), 6)])
+def test_raw_ids_cost_three_bits_a_value(size: tuple[int, int], cells: int) -> None:
+    known = told(all_systems()["raw-ids"], clip(20, size=size), "5 fps, 2 levels")
+    assert known[-1].bytes == 10 * math.ceil(cells * (6 + 8) * 3 / 8)
+    assert known[-1].tokens == 10 * cells
 
 
+@pytest.mark.parametrize(("size", "cells"), [((128, 128), 16), ((80, 112), 12)])
 @pytest.mark.parametrize("name", ["rlt", "dtd"])
-def test_token_policies_drop_what_does_not_change_and_keep_what_does(name: str) -> None:
-    still = pictures(1)[0]
+def test_token_policies_drop_what_does_not_change_and_keep_what_does(
+    name: str, size: tuple[int, int], cells: int
+) -> None:
+    still = pictures(1, size=size)[0]
     system = all_systems()[name]
     moved = still.copy()
-    moved[:16, :16] = 255 - moved[:16, :16]
+    moved[:32, :32] = 255 - moved[:32, :32]
     for label in system.settings:
         known = told(system, as_clip([still] * 4 + [moved]), label)
-        assert [k.tokens for k in known[:4]] == [16] * 4
+        assert [k.tokens for k in known[:4]] == [cells] * 4
         assert all(k.bytes is None for k in known)
     strict = told(system, as_clip([still] * 4 + [moved]))[-1]
     assert strict.news is not None

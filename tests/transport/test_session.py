@@ -27,7 +27,17 @@ from transport import (
     StateCheck,
 )
 from transport.impair import Gilbert
-from transport.wire import Ack, Close, Delta, Heartbeat, RefreshRequest, Welcome, pull_packet, push_packet
+from transport.wire import (
+    ALL_ARRIVED,
+    Ack,
+    Close,
+    Delta,
+    Heartbeat,
+    RefreshRequest,
+    Welcome,
+    pull_packet,
+    push_packet,
+)
 
 HEALED = 10.0
 
@@ -340,6 +350,8 @@ def test_versions_and_times_go_round_their_sixteen_bits() -> None:
         receiver.applied(version, now)
         transfer(receiver, sender, now)
     assert sender.oldest_needed() > 69_900
+    assert receiver.packets_sent > 3000
+    assert receiver.bytes_sent < 6 * receiver.packets_sent + 100, "acknowledgements stay small where versions wrap"
 
 
 def test_capture_times_survive_a_long_stillness() -> None:
@@ -441,6 +453,35 @@ def test_an_ack_of_a_forgotten_version_starts_again_from_blank() -> None:
     transfer(receiver, sender, now)
     assert sender.trace.count("restart") == 1
     assert sender.base(now) == 0
+
+
+def ack_of(receiver: Session, now: float) -> Ack:
+    ((_, data),) = receiver.datagrams_to_send(now)
+    packet = pull_packet(data)
+    assert isinstance(packet, Ack)
+    return packet
+
+
+@pytest.mark.parametrize("first", [1, 2, 3, 31, 32, 33, 34, 100])
+def test_what_lies_below_the_first_version_counts_as_arrived(first: int) -> None:
+    _, receiver = pair()
+    receiver.receive_datagram(push_packet(Delta(first, 0, 0, b"")), 0.1)
+    lost = min(first - 1, 32)
+    assert ack_of(receiver, 0.1) == Ack(None, first, ALL_ARRIVED - ((1 << lost) - 1))
+    for version in range(1, first):
+        receiver.receive_datagram(push_packet(Delta(version, 0, 0, b"")), 0.2)
+    receiver.receive_datagram(push_packet(Delta(first + 1, 0, 0, b"")), 0.3)
+    assert ack_of(receiver, 0.6).received == ALL_ARRIVED
+
+
+def test_a_gap_is_told_until_it_leaves_the_window() -> None:
+    _, receiver = pair()
+    seen = []
+    for version in (1, *range(3, 40)):
+        receiver.receive_datagram(push_packet(Delta(version, 0, 0, b"")), float(version))
+        receiver.applied(version, float(version))
+        seen.append(ack_of(receiver, version + 0.3).received)
+    assert seen == [ALL_ARRIVED, *(ALL_ARRIVED - (1 << back) for back in range(32)), *[ALL_ARRIVED] * 5]
 
 
 def test_lies_of_the_peer_change_nothing() -> None:

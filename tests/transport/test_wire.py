@@ -7,13 +7,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from transport import LocalProtocolError, RemoteProtocolError, Role
 from transport.wire import (
+    ALL_ARRIVED,
     MAX_DISTANCE,
+    MAX_HOLD_MS,
     MAX_PACKET,
     Ack,
     Close,
@@ -41,14 +44,19 @@ _SID = bytes(range(16))
 GOLDEN: dict[str, Packet] = {
     "hello": Hello(_SID, Role.SENDER, b"\xaa\xbb", {"fps": 10}, 1_700_000_000_000),
     "welcome": Welcome(_SID, Role.RECEIVER, b"\xaa\xbb", {}, 1_700_000_000_250),
+    "hello of no codec, late": Hello(_SID, Role.SENDER, b"", {}, 2**64 - 1),
     "delta from blank, with hash": Delta(1, 0, 33, b"\x01\x02\x03", 0xDEADBEEF),
     "delta": Delta(0x0102, 1, 0xFFFE, b"payload"),
     "delta, far base, empty": Delta(0xFFFF, 300, 0, b""),
     "delta on the anchor lane": Delta(7, 2, 700, b"\x00", 5, True),
     "ack of nothing": Ack(),
-    "ack": Ack(5, 7, 0b1011, 120),
-    "ack, base missing": Ack(5, 9, 0b0001_1110, 0, 9),
-    "ack after a refresh": Ack(None, 12, 0xFFFFFFFF, 0xFFFF, 12),
+    "ack": Ack(7, 7, ALL_ARRIVED, 120),
+    "ack, not all applied": Ack(5, 7, ALL_ARRIVED, 300),
+    "ack, not all arrived": Ack(7, 7, 0xFFFFFFFB, 0),
+    "ack of versions that end in the same bits": Ack(None, 0, ALL_ARRIVED, 200, 0),
+    "ack of blank": Ack(None, 1, ALL_ARRIVED, 127),
+    "ack, base missing": Ack(5, 9, 0xFFFFFFFE, 0, 9),
+    "ack after a refresh": Ack(None, 12, ALL_ARRIVED, MAX_HOLD_MS, 12),
     "heartbeat": Heartbeat(9, 0x01020304),
     "heartbeat of blank": Heartbeat(),
     "heartbeat that wants an answer": Heartbeat(62, None, True),
@@ -85,6 +93,18 @@ def test_the_delta_header_is_small() -> None:
     assert len(push_packet(Delta(500, 0, 20, b"", 1))) == 10
 
 
+def test_a_typical_acknowledgement_is_six_bytes_at_most() -> None:
+    assert len(push_packet(Ack(500, 500, ALL_ARRIVED, 127))) == 5
+    assert len(push_packet(Ack(500, 500, ALL_ARRIVED, 200))) == 6
+    assert len(push_packet(Ack(499, 500, 1, MAX_HOLD_MS, 500))) == 15
+
+
+def test_a_greeting_costs_little_beside_what_it_says() -> None:
+    assert len(push_packet(Hello(_SID, Role.SENDER, bytes(8), {}, 1_700_000_000_000))) == 1 + 16 + 2 + 8 + 8
+    meta = {"fps": 10}
+    assert len(push_packet(Hello(_SID, Role.SENDER, bytes(8), meta))) == 35 + len(pack_map(meta))
+
+
 u16, u32 = st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF)
 plain = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=8) | st.binary(max_size=8)
 values = st.recursive(
@@ -98,8 +118,9 @@ greetings = st.tuples(
     st.sampled_from(Role),
     st.binary(max_size=64),
     maps,
-    st.integers(0, 2**60),
+    st.integers(0, 2**64 - 1),
 )
+arrived = u32 | st.just(ALL_ARRIVED)
 reasons = st.text(st.characters(codec="utf-8"), max_size=40)
 packets: st.SearchStrategy[Packet] = st.one_of(
     greetings.map(lambda g: Hello(*g)),
@@ -114,7 +135,8 @@ packets: st.SearchStrategy[Packet] = st.one_of(
         st.booleans(),
     ),
     st.builds(Ack, st.none() | u16, st.none(), st.just(0), st.just(0), st.none() | u16),
-    st.builds(Ack, st.none() | u16, u16, u32, u16, st.none() | u16),
+    st.builds(Ack, st.none() | u16, u16, arrived, u16, st.none() | u16),
+    st.builds(lambda newest, *more: Ack(newest, newest, *more), u16, arrived, u16, st.none() | u16),
     st.builds(Heartbeat, st.none() | u16, st.none() | u32, st.booleans()),
     st.builds(Feedback, u32, maps),
     st.builds(RefreshRequest, u32, reasons),
@@ -138,6 +160,8 @@ def pull_or_refuse(data: bytes) -> None:
     except RemoteProtocolError as error:
         packet, message = None, str(error)
     assert isinstance(packet, tuple(_KINDS.values())) or (message and "\n" not in message)
+    if isinstance(packet, Delta | Ack | Heartbeat | RefreshRequest):  # one meaning, one encoding
+        assert push_packet(packet) == data
 
 
 @given(st.binary(max_size=64) | st.binary(min_size=MAX_PACKET - 2, max_size=MAX_PACKET + 2))
@@ -148,6 +172,18 @@ def test_any_bytes_give_a_packet_or_a_remote_error(data: bytes) -> None:
 @given(st.integers(1, 8), st.binary(max_size=200))
 def test_any_body_of_a_known_type(kind: int, body: bytes) -> None:
     pull_or_refuse(bytes([0x10 | kind]) + body)
+
+
+@given(st.integers(0, 31), st.lists(st.sampled_from(b"\x00\x01\x03\x7f\x80\xff"), max_size=16))
+def test_any_ack_of_few_values(flags: int, body: list[int]) -> None:
+    pull_or_refuse(bytes([0x14, flags, *body]))
+
+
+@given(st.binary(min_size=16, max_size=16), st.integers(0, 3), st.integers(0, 70), st.binary(max_size=90))
+def test_any_greeting(session_id: bytes, flags: int, size: int, body: bytes) -> None:
+    data = b"\x11" + session_id + bytes([flags, size]) + body
+    pull_or_refuse(data)
+    pull_or_refuse(data.ljust(1 + 16 + 2 + size + 8, b"\x00"))
 
 
 @given(st.sampled_from(sorted(GOLDEN)), st.data())
@@ -198,12 +234,54 @@ def test_an_unknown_version_says_so_but_close_is_always_understood() -> None:
     assert pull_packet(b"\x28\x01bye") == Close(1, "bye")
 
 
-def test_unknown_greeting_keys_are_ignored_and_bad_ones_named() -> None:
-    body = {"session": _SID, "role": "sender", "codec": b"", "new": 1}
-    assert pull_packet(b"\x11" + pack_map(body)) == Hello(_SID, Role.SENDER, b"")
-    for change in ({"session": b"x"}, {"role": "king"}, {"codec": 3}, {"meta": []}, {"wall_ms": True}):
-        with pytest.raises(RemoteProtocolError, match=next(iter(change))):
-            pull_packet(b"\x11" + pack_map(body | change))
+def test_unknown_meta_is_the_applications_business_and_bad_greetings_are_named() -> None:
+    plain, wall = b"\x11" + _SID + b"\x00\x01c", bytes(7) + b"\x05"
+    assert pull_packet(plain + wall) == Hello(_SID, Role.SENDER, b"c", {}, 5)
+    told = b"\x12" + _SID + b"\x03\x01c" + wall
+    assert pull_packet(told + pack_map({"new": [1]})) == Welcome(_SID, Role.RECEIVER, b"c", {"new": [1]}, 5)
+    bad = {
+        "ends early": [b"\x11" + _SID[:15], plain[:-1], plain + wall[:7], b"\x11" + _SID + b"\x00\x40" + bytes(71)],
+        "codec is longer": [b"\x11" + _SID + b"\x00\x41" + bytes(73)],
+        "reserves": [b"\x11" + _SID + bytes([flags, 0]) + wall for flags in (4, 5, 128)],
+        "1 bytes too many": [plain + wall + b"\x80"],
+        "meta is empty": [told + b"\x80", told + b"\xde\x00\x00"],
+        "meta must be a map": [told + b"\x90", told + b"\xc0"],
+        "meta is not valid": [told, told + b"\xc1", told + pack_map({"a": 1}) + b"\x00"],
+        "meta has a key": [told + b"\x81\xc4\x01a\x00"],
+        "meta is nested deeper": [told + b"\x81\xa1a" * 8 + b"\x80"],
+    }
+    for why, greetings_of_it in bad.items():
+        for data in greetings_of_it:
+            with pytest.raises(RemoteProtocolError, match=why):
+                pull_packet(data)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("03 0007 0007 fffffffb 00", "written out"),  # applied is newest
+        ("13 0007 0007 00", "written out"),
+        ("02 0007 ffffffff 00", "written out"),  # all arrived
+        ("0a 0007 ffffffff 00", "written out"),
+        ("1a 0007 8000", "shortest"),
+        ("1a 0007 808004", "held for 65536 ms"),
+        ("08", "contradict"),
+        ("10", "contradict"),
+        ("0d 0007 0007", "contradict"),
+        ("1b 0007 0007 00", "contradict"),
+        ("3a 0007 00", "reserves"),
+        ("1a 0007 00 00", "too many"),
+    ],
+)
+def test_an_acknowledgement_has_one_encoding(body: str, why: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=why):
+        pull_packet(b"\x14" + bytes.fromhex(body))
+
+
+def test_an_acknowledgement_is_written_by_its_low_bits() -> None:
+    far = Ack((1 << 40) + 7, 7, -1, -5, (1 << 16) + 9)
+    assert pull_packet(push_packet(far)) == Ack(7, 7, ALL_ARRIVED, 0, 9)
+    assert pull_packet(push_packet(Ack(7, (1 << 17) + 8, 1 << 33, 1 << 20))) == Ack(7, 8, 0, MAX_HOLD_MS)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +293,13 @@ def test_unknown_greeting_keys_are_ignored_and_bad_ones_named() -> None:
         b"\x81\xa1a" * 300,
         b"\xdf\xff\xff\xff\xff",
         b"\x81\xa1a\xd6\xff\x00\x00\x00\x00",
+        b"\x81\xa1a\xd4\x05\x00",
+        b"\x81\xa1a\xc7\x00\x05",
+        b"\x81\xa1a\xc7\x00\xff",
+        b"\x81\xa1a\xc8\x00\x00\x05",
+        b"\x81\xa1a\xc9\x00\x00\x00\x00\x05",
+        b"\x81\xa1a\x91\xc7\x00\x05",
+        b"\x81\xc7\x00\x05\x00",
         b"\x90",
         b"\x81\xc4\x01a\x00",
         b"\x80\x80",
@@ -234,11 +319,17 @@ def test_what_cannot_be_sent_is_our_own_error() -> None:
         Feedback(0, {"x": object()}),
         Feedback(0, {"x": 1 << 70}),
         Feedback(0, {"x": deep}),
+        Feedback(0, {"x": msgpack.ExtType(5, b"")}),
         Feedback(0, {1: 2}),  # type: ignore[dict-item]
         Feedback(-1, {}),
         Feedback(0, {"x": "y" * 2000}),
         Hello(b"short", Role.SENDER, b""),
         Hello(_SID, Role.SENDER, bytes(65)),
+        Hello(_SID, Role.SENDER, b"", {}, -1),
+        Hello(_SID, Role.SENDER, b"", {}, 1 << 64),
+        Hello(_SID, Role.SENDER, b"", {}, 1.5),  # type: ignore[arg-type]
+        Hello(_SID, Role.SENDER, b"", {"x": deep}),
+        Hello(_SID, Role.SENDER, b"", {"x": "y" * 1068}),
         Delta(1, MAX_DISTANCE + 1, 0, b""),
         Delta(1, 1, 0, b"", 1 << 32),
         Delta(1, 1, 0, bytes(1100)),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_gate.novelty import GateConfig
 from edge_gate.source import Frame
 from transport import Link, Role, Session, State
-from vidtok.canvas import CELL, Canvas, Grid, blank
+from vidtok.canvas import CELL, UNIT, Canvas, Grid, blank
 from vidtok.codec import MOVE_REACH, diff
 from vidtok.edits import Edit, Kind, Move, Pan, Patch, Refine, Set, no_edits
 from vidtok.entropy import Tables
@@ -22,12 +22,17 @@ from vidtok.live.link import codec_hash
 from vidtok.live.receiver import Receiver, Update
 from vidtok.live.sender import SendConfig, Sender, Step, hello
 from vidtok.tokenizer.edge import TokenizerInfo, pad_to_grid
-from vidtok.tokenizer.fsq import CODES, DIMS, LEVELS
+from vidtok.tokenizer.fsq import CHANNELS, EDGES, LEVELS, VALUES, known
 
 Pixels = NDArray[np.uint8]
+Values = NDArray[np.uint8]
+
+FINEST = 8  # blocks on a side of a cell, at most, that the stand-in encoder tells apart
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 VECTORS = Path(__file__).parent.parent / "vectors"
+
+PRICE = 0.001  # so cheap that all that spares the model anything is sent, as soon as the caps allow
 
 # Half a bin of rounding is at most 0.0157 of mean square: below this floor, so a still picture is no news.
 GATE = GateConfig(floor=0.022, scale=0.05, news=0.2, calm=0.05, jump=0.0)  # every look is taken as it is
@@ -41,11 +46,11 @@ def tables() -> Tables:
 
 
 def info() -> TokenizerInfo:
-    return TokenizerInfo(np.ones((LEVELS, DIMS), np.float32), b"fake enc")
+    return TokenizerInfo(np.ones(CHANNELS, np.float32), b"fake enc")
 
 
 class FakeEncoder:
-    """Latents from the means of each cell's quadrants: deterministic, local, and deaf to a little noise."""
+    """Latents from means of ever finer blocks of each cell: deterministic, local, and deaf to a little noise."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -55,12 +60,25 @@ class FakeEncoder:
         height, width = pixels.shape[:2]
         padded = pad_to_grid(pixels, (position[0] % CELL, position[1] % CELL)).astype(np.float32)
         rows, cols = padded.shape[0] // CELL, padded.shape[1] // CELL
-        halves = padded.reshape(rows, 2, CELL // 2, cols, 2, CELL // 2, 3).mean((2, 5))  # (rows, 2, cols, 2, 3)
-        quarters = halves.mean(-1).transpose(0, 2, 1, 3).reshape(rows, cols, 4)
-        colour = (halves[..., 0] - halves[..., 2]).mean((1, 3))[..., None] / 2 + 127.5
-        base = np.concatenate([quarters, colour], -1) / 127.5 - 1  # (rows, cols, DIMS)
-        latents = np.concatenate([0.98 * base, 0.9 * base, 0.8 * base, np.sin(2 * base)], -1)
-        out = np.zeros((height // CELL + 1, width // CELL + 1, LEVELS * DIMS), np.float32)
+        fine = padded.reshape(rows, FINEST, CELL // FINEST, cols, FINEST, CELL // FINEST, 3).mean((2, 5))
+        fine = fine.swapaxes(1, 2)  # (rows, cols, FINEST, FINEST, 3)
+        grey, colour = fine.mean(-1), (fine[..., 0] - fine[..., 2]) / 2 + 127.5
+
+        def means(of: NDArray[np.float32], down: int, across: int) -> NDArray[np.float32]:
+            parts = of.reshape(rows, cols, down, FINEST // down, across, FINEST // across)
+            return parts.mean((3, 5)).reshape(rows, cols, down * across)
+
+        levels = [
+            np.concatenate([means(grey, 2, 2), means(colour, 1, 2)], -1),
+            means(grey, 2, 4),
+            means(grey, 4, 4),
+            means(grey, 4, 8),
+            means(grey, 8, 8),
+            means(colour, 8, 8),
+        ]
+        out = np.zeros((-(-height // CELL) + 1, -(-width // CELL) + 1, CHANNELS), np.float32)
+        latents = 0.98 * (np.concatenate(levels, -1) / 127.5 - 1)
+        latents[..., 1::2] = 2 * np.abs(latents[..., 1::2]) - 0.98  # even what is grey all over is worth telling
         out[:rows, :cols] = latents
         return out
 
@@ -69,14 +87,19 @@ def random_canvas(grid: Grid, rng: np.random.Generator, version: int = 7, span: 
     """Any canvas: each cell with any number of levels, at any position."""
     shape = (grid.rows, grid.cols)
     depth = rng.integers(0, LEVELS + 1, shape).astype(np.uint8) * (rng.random(shape) < rng.random())
-    codes = rng.integers(0, CODES, (*shape, LEVELS)) * (np.arange(LEVELS) < depth[..., None])
+    values = random_values(shape, rng) * known(depth)
     position = (int(rng.integers(-span, span + 1)), int(rng.integers(-span, span + 1)))
     changed = rng.integers(0, version + 1, shape).astype(np.uint32)
-    return Canvas(grid, version, position, codes.astype(np.uint16), depth.astype(np.uint8), changed)
+    return Canvas(grid, version, position, values, depth, changed)
 
 
-def random_patch(base: Canvas, pan: Pan, rng: np.random.Generator, share: float) -> tuple[Patch, NDArray[np.uint16]]:
-    """Any patch that `diff` can give on `base`, and the codes that were seen."""
+def random_values(shape: tuple[int, ...], rng: np.random.Generator) -> Values:
+    """Anything that could be seen of so many cells."""
+    return rng.integers(0, VALUES, (*shape, CHANNELS), dtype=np.uint8)
+
+
+def random_patch(base: Canvas, pan: Pan, rng: np.random.Generator, share: float) -> tuple[Patch, Values]:
+    """Any patch that `diff` can give on `base`, and the values that were seen."""
     before = base.panned(pan.dx, pan.dy)
     shape = before.depth.shape
     visible = before.visible()
@@ -88,14 +111,19 @@ def random_patch(base: Canvas, pan: Pan, rng: np.random.Generator, share: float)
     inside = (from_row >= 0) & (from_row < shape[0]) & (from_col >= 0) & (from_col < shape[1])
     held = before.depth[np.clip(from_row, 0, shape[0] - 1), np.clip(from_col, 0, shape[1] - 1)] > 0
     moves[~(inside & held & visible & (rng.random(shape) < share / 2))] = 0
-    codes = rng.integers(0, CODES, (*shape, LEVELS)).astype(np.uint16)
+    values = random_values(shape, rng)
     kinds = (set_to.astype(np.uint8), refine_to.astype(np.uint8), moves.astype(np.int8))
-    return diff(codes, base, kinds[0], refine_to=kinds[1], pan=pan, moves=kinds[2]), codes
+    return diff(values, base, kinds[0], refine_to=kinds[1], pan=pan, moves=kinds[2]), values
+
+
+def flat(value: int, levels: int, held: int = 0) -> tuple[int, ...]:
+    """What tells a cell of one value everywhere on so many levels, those `held` left out."""
+    return (value,) * (EDGES[levels] - EDGES[held])
 
 
 grids = st.one_of(
-    st.builds(lambda c, r: Grid(c * CELL, r * CELL), st.integers(1, 9), st.integers(1, 9)),
-    st.sampled_from([Grid(16, 16), Grid(640, 368), Grid(368, 640), Grid(16, 320), Grid(320, 16)]),
+    st.builds(lambda c, r: Grid(c * UNIT, r * UNIT), st.integers(2, 18), st.integers(2, 18)),
+    st.sampled_from([Grid(32, 32), Grid(48, 80), Grid(640, 368), Grid(368, 640), Grid(32, 640), Grid(640, 48)]),
 )
 generators = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 offsets = st.one_of(st.integers(-40, 40), st.integers(-800, 800), st.integers(-(10**9), 10**9))
@@ -113,13 +141,13 @@ def to_patch(base: Canvas, edits: Iterable[Edit]) -> Patch:
         match edit:
             case Move(row, col, dx, dy):
                 out.kind[row, col], out.move[row, col] = Kind.MOVE, (dx, dy)
-            case Set(row, col, codes):
-                out.kind[row, col], out.depth[row, col] = Kind.SET, len(codes)
-                out.codes[row, col, : len(codes)] = codes
-            case Refine(row, col, codes):
-                first = int(held[row, col])
-                out.kind[row, col], out.depth[row, col] = Kind.REFINE, first + len(codes)
-                out.codes[row, col, first : first + len(codes)] = codes
+            case Set(row, col, values):
+                out.kind[row, col], out.depth[row, col] = Kind.SET, EDGES.index(len(values))
+                out.values[row, col, : len(values)] = values
+            case Refine(row, col, values):
+                first = EDGES[held[row, col]]
+                out.kind[row, col], out.depth[row, col] = Kind.REFINE, EDGES.index(first + len(values))
+                out.values[row, col, first : first + len(values)] = values
     return out
 
 
@@ -141,7 +169,7 @@ def frames(pictures: Iterable[Pixels], fps: float, first: int = 0) -> list[Frame
 
 def calm(**changes: object) -> SendConfig:
     """A config whose thresholds are the tests' own, so that calibrating the gate breaks nothing here."""
-    return replace(SendConfig(gate=GATE), **changes)  # type: ignore[arg-type]
+    return replace(SendConfig(gate=GATE, price=PRICE), **changes)  # type: ignore[arg-type]
 
 
 @dataclass

@@ -1,31 +1,40 @@
 """Golden payloads: exact bytes and their meaning, in a file that a twin in another language reads too.
 
-`tests/vectors/payload.json` is rewritten only with GENERATE_EXPECTED=1 in the environment.
+`tests/vectors/payload.json` and the tables it was coded with are rewritten only with GENERATE_EXPECTED=1 in the
+environment.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.vidtok.fakes import VECTORS, random_canvas, random_patch, tables, to_patch
+from tests.vidtok.fakes import GOLDEN, VECTORS, flat, random_canvas, random_patch, tables, to_patch
 from vidtok.bitstream import decode_payload, encode_payload
 from vidtok.canvas import MAX_POSITION, Canvas, Grid, blank
 from vidtok.codec import patch
 from vidtok.edits import Edit, Move, Pan, Refine, Set
+from vidtok.entropy import fit_tables
 from vidtok.errors import PayloadError
+from vidtok.tokenizer.fsq import CHANNELS, EDGES, LEVELS, VALUES
 
 PATH = VECTORS / "payload.json"
 WORDS: dict[str, type] = {"pan": Pan, "move": Move, "set": Set, "refine": Refine}
 ABOUT = (
-    "Payloads of vidtok/bitstream.py. `tables` lie beside this folder. A canvas is position [x, y], depth "
-    "(rows of cells) and codes (rows of cells of levels). Edits: [pan, dx, dy], [move, row, col, dx, dy], "
-    "[set, row, col, codes], [refine, row, col, codes]. Each of `bad` must be refused on its base."
+    "Payloads of vidtok/bitstream.py. `tables` lie beside this folder. A canvas is position [x, y], depth (rows of "
+    "cells) and values (rows of cells): a digit for each number of the levels held, the others are zero. Edits: "
+    "[pan, dx, dy], [move, row, col, dx, dy], [set, row, col, values], [refine, row, col, values], values as digits. "
+    "Each of `bad` must be refused on its base."
 )
+
+
+def digits(values: Iterable[int]) -> str:
+    return "".join(map(str, values))
 
 
 def written(edit: Edit) -> list[Any]:
@@ -34,58 +43,66 @@ def written(edit: Edit) -> list[Any]:
             return ["pan", dx, dy]
         case Move(row, col, dx, dy):
             return ["move", row, col, dx, dy]
-        case Set(row, col, codes) | Refine(row, col, codes):
-            return [type(edit).__name__.lower(), row, col, list(codes)]
+        case Set(row, col, values) | Refine(row, col, values):
+            return [type(edit).__name__.lower(), row, col, digits(values)]
 
 
 def read(words: list[Any]) -> Edit:
     kind, *numbers = words
-    return WORDS[kind](*(tuple(n) if isinstance(n, list) else n for n in numbers))
+    return WORDS[kind](*(tuple(map(int, n)) if isinstance(n, str) else n for n in numbers))
 
 
 def canvas_words(canvas: Canvas) -> dict[str, Any]:
+    rows = [zip(*row, strict=True) for row in zip(canvas.values.tolist(), canvas.depth.tolist(), strict=True)]
     return {
         "position": list(canvas.position),
         "depth": canvas.depth.tolist(),
-        "codes": canvas.codes.tolist(),
+        "values": [[digits(values[: EDGES[depth]]) for values, depth in row] for row in rows],
         "state_hash": f"{canvas.state_hash():08x}",
     }
 
 
 def canvas_of(case: dict[str, Any]) -> Canvas:
     grid, base = Grid(case["width"], case["height"]), case["base"]
-    depth, codes = np.array(base["depth"], np.uint8), np.array(base["codes"], np.uint16)
-    return Canvas(grid, 1, tuple(base["position"]), codes, depth, np.zeros(depth.shape, np.uint32))
+    depth = np.array(base["depth"], np.uint8)
+    values = [[list(map(int, cell.ljust(CHANNELS, "0"))) for cell in row] for row in base["values"]]
+    return Canvas(grid, 1, tuple(base["position"]), np.array(values, np.uint8), depth, np.zeros(depth.shape, np.uint32))
+
+
+def counting(first: int, levels: int, held: int = 0) -> tuple[int, ...]:
+    """Values that tell a cell from its neighbours, each from the one before."""
+    return tuple((first + n * n) % VALUES for n in range(EDGES[held], EDGES[levels]))
 
 
 def full(grid: Grid) -> Canvas:
     """Every cell held, on one or two levels."""
     places = [(row, col) for row in range(grid.rows) for col in range(grid.cols)]
-    told = [Set(r, c, tuple(97 * (r + 2 * c) + n for n in range(1 + (r + c) % 2))) for r, c in places]
+    told = [Set(r, c, counting(r + 2 * c, 1 + (r + c) % 2)) for r, c in places]
     return patch(blank(grid), to_patch(blank(grid), told), 1)
 
 
 def cases() -> dict[str, tuple[Canvas, list[Edit]]]:
     """What the vectors show: every kind of edit, every context, the smallest frame, both ways up."""
     rng = np.random.default_rng(2024)
-    wide, tall, one = Grid(64, 48), Grid(32, 80), Grid(16, 16)
-    held = random_canvas(wide, np.random.default_rng(11), span=40)
+    wide, tall, one = Grid(128, 80), Grid(48, 144), Grid(32, 32)
+    held = random_canvas(wide, np.random.default_rng(11), span=80)
     out: dict[str, tuple[Canvas, list[Edit]]] = {
         "nothing": (blank(wide), []),
-        "one cell": (blank(one), [Set(0, 0, (0,))]),
-        "one cell, all levels": (blank(one), [Set(0, 0, (32767, 1, 4681, 28086))]),
-        "one cell out of four": (blank(one), [Pan(3, 5), Set(1, 1, (77, 78))]),
-        "neighbours": (blank(wide), [Set(r, c, (r * 999 + c,)) for r in range(3) for c in range(4)]),
-        "moves": (full(wide), [Move(0, 1, 2, 1), Move(0, 2, 2, 1), Set(1, 1, (5,)), Move(2, 3, -3, -2)]),
-        "a panned move": (full(tall), [Pan(16, -5), Move(2, 0, 1, 3), Refine(2, 1, (8191,))]),
+        "one cell": (blank(one), [Set(0, 0, flat(0, 1))]),
+        "one cell, all levels": (blank(one), [Set(0, 0, counting(5, LEVELS))]),
+        "one cell out of four": (blank(one), [Pan(3, 5), Set(1, 1, counting(6, 2))]),
+        "neighbours": (blank(wide), [Set(r, c, counting(3 * r + c, 1)) for r in range(3) for c in range(4)]),
+        "moves": (full(wide), [Move(0, 1, 2, 1), Move(0, 2, 2, 1), Set(1, 1, flat(5, 1)), Move(2, 3, -3, -2)]),
+        "a panned move": (full(tall), [Pan(32, -5), Move(2, 0, 1, 3), Refine(2, 1, flat(7, 4, 2))]),
+        "a refinement": (full(one), [Refine(0, 0, counting(1, 2, 1))]),
         "small pan": (held, [Pan(-7, 2)]),
         "large pan": (held, [Pan(1000, -25)]),
         "escaped pans": (held, [Pan(24, -24)]),
         "largest pan": (blank(one).panned(-MAX_POSITION, 0), [Pan(2 * MAX_POSITION, -MAX_POSITION)]),
     }
     for number, (name, grid) in enumerate((("wide", wide), ("tall", tall), ("wide", wide), ("tall", tall))):
-        base = random_canvas(grid, rng, span=200)
-        pan = Pan(0, 0) if number < 2 else Pan(int(rng.integers(-20, 20)), int(rng.integers(-20, 20)))
+        base = random_canvas(grid, rng, span=400)
+        pan = Pan(0, 0) if number < 2 else Pan(int(rng.integers(-40, 40)), int(rng.integers(-40, 40)))
         edits, _ = random_patch(base, pan, rng, 0.5)
         out[f"{name}, all kinds {number}"] = (base, list(edits.edits(base.panned(pan.dx, pan.dy).depth)))
     return out
@@ -129,6 +146,8 @@ def dumped(value: dict[str, Any]) -> str:
 
 
 if os.environ.get("GENERATE_EXPECTED") == "1":
+    (GOLDEN / "tables.bin").write_bytes(fit_tables({}).to_bytes())
+    tables.cache_clear()
     PATH.write_text(dumped(vectors()))
 
 STORED = json.loads(PATH.read_text())

@@ -1,4 +1,4 @@
-"""Finite scalar quantisation: what goes in comes out, to half a bin."""
+"""Finite scalar quantisation: what goes in comes out, to half a bin; every number belongs to one level."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.vidtok.fakes import generators
-from vidtok.tokenizer.fsq import CODE_BITS, CODES, DIMS, LEVELS, VALUES, dequantise, pack, quantise, unpack
+from vidtok.tokenizer.fsq import (
+    CHANNELS,
+    EDGES,
+    LEVEL_OF,
+    LEVEL_SIZES,
+    LEVELS,
+    SEEN_LEVELS,
+    VALUES,
+    dequantise,
+    known,
+    quantise,
+)
 
 numbers = st.floats(-1.0, 1.0, width=32)
 Floats = NDArray[np.float32]
@@ -39,25 +50,27 @@ def test_every_value_is_its_own_bins_middle() -> None:
     assert np.allclose(dequantise(values), -dequantise(values[::-1]))
 
 
-def test_every_code_unpacks_to_itself() -> None:
-    codes = np.arange(CODES, dtype=np.uint16)
-    values = unpack(codes)
-    assert CODES == 1 << CODE_BITS
-    assert values.shape == (CODES, DIMS)
-    assert values.max() == VALUES - 1
-    assert np.array_equal(pack(values), codes)
-    assert len(np.unique(values, axis=0)) == CODES
+@given(generators, st.integers(1, 4), st.integers(1, 4))
+def test_rounding_keeps_shape_and_values(rng: np.random.Generator, rows: int, cols: int) -> None:
+    values = rng.integers(0, VALUES, (rows, cols, CHANNELS), dtype=np.uint8)
+    latents = dequantise(values)
+    assert (latents.shape, latents.dtype) == (values.shape, np.float32)
+    assert np.array_equal(quantise(latents), values)
+
+
+def test_levels_lie_one_after_the_other_and_never_shrink() -> None:
+    assert (LEVELS, CHANNELS, EDGES[0]) == (len(LEVEL_SIZES), sum(LEVEL_SIZES), 0)
+    assert tuple(np.diff(EDGES)) == LEVEL_SIZES == tuple(sorted(LEVEL_SIZES))
+    assert EDGES[-1] == CHANNELS
+    assert 0 < SEEN_LEVELS <= LEVELS
+    for level in range(LEVELS):
+        assert np.flatnonzero(level == LEVEL_OF).tolist() == list(range(EDGES[level], EDGES[level + 1]))
 
 
 @given(generators, st.integers(1, 4), st.integers(1, 4))
-def test_packing_keeps_shape_and_values(rng: np.random.Generator, rows: int, cols: int) -> None:
-    values = rng.integers(0, VALUES, (rows, cols, LEVELS, DIMS)).astype(np.uint8)
-    codes = pack(values)
-    assert codes.shape == (rows, cols, LEVELS)
-    assert codes.dtype == np.uint16
-    assert np.array_equal(unpack(codes), values)
-
-
-def test_the_first_dimension_counts_least() -> None:
-    assert pack(np.array([1, 0, 0, 0, 0])) == 1
-    assert pack(np.array([0, 0, 0, 0, 1])) == VALUES**4
+def test_so_many_levels_make_the_first_numbers_known(rng: np.random.Generator, rows: int, cols: int) -> None:
+    depth = rng.integers(0, LEVELS + 1, (rows, cols)).astype(np.uint8)
+    told = known(depth)
+    assert (told.shape, told.dtype) == ((rows, cols, CHANNELS), np.bool_)
+    assert np.array_equal(told.sum(-1), np.array(EDGES)[depth])
+    assert (told[..., :-1] >= told[..., 1:]).all()

@@ -20,8 +20,9 @@ from vidtok.canvas import Canvas, Grid, blank
 from vidtok.edits import no_edits
 from vidtok.live.receiver import Receiver, Update
 from vidtok.live.sender import hello
+from vidtok.tokenizer.fsq import LEVELS
 
-GRID = Grid(80, 48)
+GRID = Grid(144, 80)
 BAD_S, GOOD_S, FPS = 4.0, 5.0, 10.0
 DRAWN = (Phase.explicit, Phase.reuse, Phase.generate)  # a world costs too much to be shrunk
 
@@ -133,7 +134,7 @@ def test_a_refresh_begins_again_from_blank() -> None:
     shown = world.receiver.canvas
     assert shown is not None
     assert shown == world.sender.canvas
-    assert (shown.depth[shown.visible()] == 4).all()
+    assert (shown.depth[shown.visible()] == LEVELS).all()
 
 
 # The receiver alone: law 6
@@ -205,7 +206,15 @@ def test_canvases_are_kept_within_bounds() -> None:
 
 
 @pytest.mark.parametrize(
-    "meta", [{}, {"width": "64", "height": 64}, {"width": 64}, {"width": 65, "height": 64}, {"width": 0, "height": 16}]
+    "meta",
+    [
+        {},
+        {"width": "64", "height": 64},
+        {"width": 64},
+        {"width": 65, "height": 64},
+        {"width": 0, "height": 32},
+        {"width": 64, "height": 16},
+    ],
 )
 def test_greetings_that_describe_no_stream_are_refused(meta: dict[str, object]) -> None:
     with pytest.raises(RemoteProtocolError, match="the greeting"):

@@ -22,11 +22,12 @@ from vidtok.live.recording import Loop, Replay, encode, frames_of
 from vidtok.live.sender import SendConfig, hello
 from vidtok.tokenizer.edge import load_info
 
-GRID = Grid(96, 64)
+SIZE = (176, 112)  # neither side is whole cells
+GRID = Grid(*SIZE)
 
 
 def moving_scene() -> Scene:
-    return Scene((96, 64), variant="tour", duration_s=1.2)
+    return Scene(SIZE, variant="tour", duration_s=1.2)
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +117,9 @@ def test_the_summary_adds_up(recording: Path) -> None:
     assert summary.tokens == sum(update.edits.tokens for update in updates)
     assert sum(summary.edits.values()) == sum(int((update.edits.kind > 0).sum()) for update in updates)
     assert summary.bytes == sum(len(record.data) for record in FileReader(recording))
-    assert summary.meta["width"] == 96
+    assert (summary.meta["width"], summary.meta["height"]) == SIZE
     assert summary.meta["source"] == "scene:tour"
-    assert any("96x64" in line for line in summary.lines())
+    assert any("176x112" in line for line in summary.lines())
 
 
 def test_every_tick_has_the_newest_canvas_that_had_arrived(recording: Path) -> None:
@@ -131,7 +132,7 @@ def test_every_tick_has_the_newest_canvas_that_had_arrived(recording: Path) -> N
 
 
 def test_a_source_of_nothing_gives_a_whole_empty_recording(tmp_path: Path) -> None:
-    assert list(encode(Scene((96, 64), variant="still", duration_s=0.0), tmp_path / "empty.vtk")) == []
+    assert list(encode(Scene(SIZE, variant="still", duration_s=0.0), tmp_path / "empty.vtk")) == []
     replay = Replay(tmp_path / "empty.vtk")
     assert list(replay) == []
     assert replay.summary.versions == 0
@@ -232,7 +233,7 @@ class Breaking(Scene):
 
 def test_an_error_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="unplugged"):
-        list(encode(Breaking((96, 64), variant="still", duration_s=1.0), tmp_path / "out.vtk"))
+        list(encode(Breaking(SIZE, variant="still", duration_s=1.0), tmp_path / "out.vtk"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -248,7 +249,7 @@ def test_an_error_leaves_the_older_recording_as_it_was(recording: Path, tmp_path
     path = tmp_path / "out.vtk"
     path.write_bytes(recording.read_bytes())
     with pytest.raises(RuntimeError, match="unplugged"):
-        list(encode(Breaking((96, 64), variant="still", duration_s=1.0), path))
+        list(encode(Breaking(SIZE, variant="still", duration_s=1.0), path))
     assert [each.name for each in tmp_path.iterdir()] == ["out.vtk"]
     assert path.read_bytes() == recording.read_bytes()
 

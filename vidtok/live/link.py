@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 
 from transport.events import Event
@@ -14,8 +15,8 @@ Tap = Callable[[float, Lane, bytes], None]
 
 
 def codec_hash(tables: Tables, encoder_digest: bytes) -> bytes:
-    """Names the build that both ends must share: tables and encoder, sixteen bytes."""
-    return tables.digest + encoder_digest
+    """Names the build that both ends must share, tables and encoder, in eight bytes."""
+    return hashlib.sha256(tables.digest + encoder_digest).digest()[:8]
 
 
 class Joined:

@@ -2,7 +2,7 @@
 
     frame --motion--> position --+
       |                          |--glance: anything new?--no--> the last view stands
-      +---------------------------+--encoder--> view: latents, codes
+      +---------------------------+--encoder--> view: latents, values
                                                   |
     session.base() -> canvas -----------------------+--> novelty, moves, costs --> budget buys --> diff --> payloads
                                                                                                  |
@@ -16,14 +16,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_gate.budget import Allowance, Caps, Ledger, Offer, buy
+from edge_gate.budget import Allowance, Bought, Caps, Ledger, Offer, buy
 from edge_gate.motion import PanState, cell_moves, luma, track_pan
-from edge_gate.novelty import GateConfig, GateState, QuietState, coverage, glance, novelty, shift_cells, steady
+from edge_gate.novelty import (
+    GateConfig,
+    GateState,
+    QuietState,
+    coverage,
+    glance,
+    losses,
+    novelty,
+    shift_cells,
+    steady,
+)
 from transport.events import BaseLost, Event, FeedbackReceived, Refresh
 from transport.session import Session
 from vidtok.bitstream import encode_payload, value_costs
@@ -31,14 +41,15 @@ from vidtok.canvas import CELL, Canvas, Grid, blank
 from vidtok.codec import MOVE_REACH, diff, patch, split
 from vidtok.edits import Pan, Patch
 from vidtok.entropy import Tables
-from vidtok.tokenizer.edge import EdgeEncoder, TokenizerInfo, codes_of
-from vidtok.tokenizer.fsq import CHANNELS, DIMS, LEVELS, dequantise, unpack
+from vidtok.tokenizer.edge import EdgeEncoder, TokenizerInfo
+from vidtok.tokenizer.fsq import EDGES, LEVELS, dequantise, known, quantise
 
 HEADER_BITS = 8 * 16  # of one packet, at most; always counted in full, so that decisions do not hang on the clock
 CONTROL_BITS = 256  # a second, kept free for heartbeats
 MOST_MOVES = 300  # in one frame: with the pan they must fit one packet, whatever their shifts
 FRAME_SHARE = 0.5  # of what is left of the second, for one frame: something is kept for the next
 SMALL_BITS = 800  # of what is left are never divided: even a small cap buys something
+PACKET_BITS = 8 * 40  # what a packet and its acknowledgement cost beside the payload, below the session too
 _TRIES = 4  # at fitting the payload into what may be spent
 
 
@@ -48,9 +59,10 @@ class SendConfig:
 
     caps: Caps = field(default_factory=Caps)
     gate: GateConfig = field(default_factory=GateConfig)
-    news_levels: int = 2  # levels that news is sent on, when all of it fits
-    levels: int = LEVELS  # levels that a quiet cell is refined to
-    quiet_s: float = 0.3
+    price: float = 12.0  # what a thousand bits must spare the model to be worth sending: low is fine, high is coarse
+    levels: int = LEVELS  # levels that a cell is told on at most
+    first_s: float = 3.0  # how long news is expected to last when it has just come
+    last_s: float = 8.0  # and at most, however long it has stood
     pan: bool = True
     move_reach: int = 3  # cells; 0 switches moves off
 
@@ -64,8 +76,8 @@ class View:
     """What the tokenizer saw last, through the grid at one position."""
 
     position: tuple[int, int]
-    latents: NDArray[np.float32]  # (rows, cols, 20)
-    codes: NDArray[np.uint16]  # (rows, cols, LEVELS)
+    latents: NDArray[np.float32]  # (rows, cols, CHANNELS)
+    values: NDArray[np.uint8]  # the same, rounded
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,18 +148,15 @@ class Sender:
         if self._settled == (base.version, view):
             return self._report(looked, self._still, None, 0)
         before = base.panned(view.position[0] - base.position[0], view.position[1] - base.position[1])
-        held = dequantise(unpack(before.codes)).reshape(*before.depth.shape, CHANNELS)
-        shown = coverage(self.grid.rows, self.grid.cols, before.offset, CELL)
-        score = novelty(view.latents, held, before.depth, self._weights, self.config.gate)
+        held = dequantise(before.values)
+        shown = coverage((self.grid.width, self.grid.height), before.offset, CELL)
+        score = novelty(view.latents, held, known(before.depth), self._weights, self.config.gate)
         score = np.where(shown >= self.config.gate.coverage, score * shown, 0).astype(np.float32)
-        assert self._gate.quiet is not None
-        if looked:
-            self._gate = replace(self._gate, quiet=self._gate.quiet.watched(score, time_s, self.config.gate))
         moves = self._moves(view, held, before, score)
-        offer = self._offer(view, before, score, shown, moves, time_s)
+        offer = self._offer(view, held, before, shown, moves, time_s)
         edits, payloads = self._choose(view, base, offer, moves, time_s, now)
         if not payloads:
-            self._settle(base, before, view, score)
+            self._settle(base, view, time_s)
             return self._report(looked, score, None, 0)
         self.ledger.spend(time_s, _wire_bits(payloads), edits.tokens)
         sent = self._send(base, payloads, time_s, now)
@@ -174,8 +183,11 @@ class Sender:
             quiet = quiet.shifted(down, right, time_s)
             before = None if before is None else shift_cells(before, down, right, np.nan)
         latents = steady(before, self._encoder(pixels, position), self._weights, self.config.gate)
+        if before is not None:
+            restless = novelty(latents, np.nan_to_num(before), ~np.isnan(before), self._weights, self.config.gate)
+            quiet = quiet.watched(restless, time_s, self.config.gate)
         self._gate = GateState(glanced, quiet, latents)
-        self._view = View(position, latents, codes_of(latents))
+        self._view = View(position, latents, quantise(latents))
 
     # -- choosing
 
@@ -190,14 +202,11 @@ class Sender:
         pan = Pan(view.position[0] - base.position[0], view.position[1] - base.position[1])
         panned = int(pan != Pan(0, 0))
         share = 1.0 if tokens >= panned else 0.0
+        price = self.config.price / 1000
         for _ in range(_TRIES):
-            allowance = Allowance(max(0.0, bits * share), tokens - panned)
-            set_to, refine_to = buy(offer, allowance, news_levels=self.config.news_levels, quiet_s=self.config.quiet_s)
-            bought = np.where((set_to > 0)[..., None], moves, 0).astype(np.int8)
-            set_to = np.where(bought.any(-1), 0, set_to).astype(np.uint8)
-            refine_to = np.minimum(refine_to, self.config.levels).astype(np.uint8)
-            edits = diff(view.codes, base, set_to, refine_to=refine_to, pan=pan, moves=bought)
-            if share == 0 or edits.tokens == 0:
+            bought = buy(offer, Allowance(max(0.0, bits * share), tokens - panned), price)
+            edits = self._edits(view, base, bought, moves, pan)
+            if share == 0 or edits.tokens == 0 or not (panned or bought.surplus > price * PACKET_BITS):
                 break
             payloads = self._payloads(base, edits)
             if _wire_bits(payloads) <= bits + HEADER_BITS:
@@ -205,14 +214,18 @@ class Sender:
             share *= 0.8
         return edits, []
 
+    def _edits(self, view: View, base: Canvas, bought: Bought, moves: NDArray[np.int8], pan: Pan) -> Patch:
+        moving = np.where(bought.moved[..., None], moves, 0).astype(np.int8)
+        return diff(view.values, base, bought.set_to, refine_to=bought.refine_to, pan=pan, moves=moving)
+
     def _moves(
         self, view: View, held: NDArray[np.float32], before: Canvas, score: NDArray[np.float32]
     ) -> NDArray[np.int8]:
-        weights = np.sqrt(self._weights / self._weights.mean(1, keepdims=True)).ravel()
+        weights = np.sqrt(self._weights / self._weights.mean())
         news = (score > self.config.gate.news) & (before.depth > 0)
         moves = cell_moves(
-            view.latents * weights, held * weights, before.depth, news,
-            level_size=DIMS, reach=self.config.move_reach, tolerance=self.config.gate.floor,
+            view.latents * weights, held * weights, known(before.depth), news,
+            reach=self.config.move_reach, tolerance=self.config.gate.floor,
         )  # fmt: skip
         beyond = np.flatnonzero(moves.any(-1))[MOST_MOVES:]
         moves.reshape(-1, 2)[beyond] = 0
@@ -221,25 +234,32 @@ class Sender:
     def _offer(
         self,
         view: View,
+        held: NDArray[np.float32],
         before: Canvas,
-        score: NDArray[np.float32],
         shown: NDArray[np.float32],
         moves: NDArray[np.int8],
         time_s: float,
     ) -> Offer:
+        """What every edit would spare the model while it lasts: what has stood for long is likely to stay."""
         assert self._gate.quiet is not None
-        quiet = np.where(
-            (shown >= self.config.gate.coverage) & (score <= self.config.gate.news),
-            self._gate.quiet.quiet_s(time_s),
-            -1,
+        config, depth = self.config, before.depth
+        lasts = np.clip(config.first_s + self._gate.quiet.quiet_s(time_s), config.first_s, config.last_s)
+        lasts = np.where(shown >= config.gate.coverage, shown * lasts, 0)[..., None].astype(np.float32)
+        loss = losses(
+            view.latents, dequantise(view.values), held, known(depth), self._weights, EDGES, config.gate.noise
         )
-        full = before.depth >= self.config.levels
+        allowed = np.arange(LEVELS) < config.levels
+        rows, cols = np.indices(depth.shape)
+        source = rows + moves[..., 1], cols + moves[..., 0]
+        there = known(depth[source])
+        moved = np.where(there, np.square(view.latents - held[source]), np.square(view.latents)) * self._weights
+        spared = np.where(moves.any(-1), loss.now.sum(-1) - moved.sum(-1), 0)
         return Offer(
-            gain=np.where(score > self.config.gate.news, score, 0).astype(np.float32),
-            set_bits=value_costs(before, view.codes, self._tables),
-            quiet=np.where(full, -1, quiet).astype(np.float32),
-            depth=before.depth,
-            moving=np.asarray(moves.any(-1)),
+            set_gain=loss.set_gain() * lasts * allowed,
+            refine_gain=loss.refine_gain(depth) * lasts * allowed,
+            move_gain=spared * lasts[..., 0],
+            set_bits=value_costs(before, view.values, self._tables),
+            depth=depth,
         )
 
     def _payloads(self, base: Canvas, edits: Patch) -> list[tuple[Patch, bytes]]:
@@ -275,10 +295,11 @@ class Sender:
         self.canvas = canvas
         return sent
 
-    def _settle(self, base: Canvas, before: Canvas, view: View, score: NDArray[np.float32]) -> None:
-        """Remember that there is nothing left to say, until the view or the base changes."""
-        waiting = (before.depth > 0) & (before.depth < self.config.levels) & before.visible()
-        if view.position == base.position and not waiting.any() and not (score > self.config.gate.news).any():
+    def _settle(self, base: Canvas, view: View, time_s: float) -> None:
+        """Remember that there is nothing left to say, until the view or the base changes or has stood for longer."""
+        assert self._gate.quiet is not None
+        visible = base.visible()
+        if view.position == base.position and (self._gate.quiet.quiet_s(time_s)[visible] >= self.config.last_s).all():
             self._settled = (base.version, view)
 
     def _forget(self) -> None:
@@ -297,4 +318,5 @@ def _wire_bits(payloads: list[tuple[Patch, bytes]]) -> int:
 
 def hello(grid: Grid, fps: float, name: str) -> Mapping[str, object]:
     """What the sender's greeting says of its stream."""
-    return {"width": grid.width, "height": grid.height, "fps": fps, "source": name[:80], "levels": LEVELS}
+    rate = int(fps) if fps % 1 == 0 else fps  # a whole one is shorter without its fraction
+    return {"width": grid.width, "height": grid.height, "fps": rate, "source": name[:80]}

@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidtok.canvas import CELL, Canvas
+from vidtok.canvas import UNIT, Canvas
 from vidtok.model.tower import Tower, load_tower, to_input
 from vidtok.tokenizer.edge import WEIGHTS
+from vidtok.tokenizer.fsq import SEEN_LEVELS
 from vidtok.tokenizer.store import canvas_context, load_head
 
 
@@ -43,7 +44,7 @@ class Reader:
     @torch.inference_mode()
     def read(self, canvas: Canvas) -> Sight:
         """What the model knows from the canvas alone."""
-        return self._sight(self._window(self._head(canvas_context(canvas)), canvas))
+        return self._sight(self._window(self._head(canvas_context(canvas, SEEN_LEVELS)), canvas))
 
     @torch.inference_mode()
     def judge(self, pixels: NDArray[np.uint8]) -> Sight:
@@ -57,9 +58,9 @@ class Reader:
 
     @staticmethod
     def _window(features: Tensor, canvas: Canvas) -> Tensor:
-        """The R x C cells nearest to the frame, out of the grid's R+1 x C+1."""
-        left, top = ((n + CELL // 2) // CELL for n in canvas.offset)
-        return features[:, :, top : top + canvas.grid.rows - 1, left : left + canvas.grid.cols - 1]
+        """The places nearest to the frame, out of the whole grid's."""
+        left, top = ((n + UNIT // 2) // UNIT for n in canvas.offset)
+        return features[:, :, top : top + canvas.grid.height // UNIT, left : left + canvas.grid.width // UNIT]
 
 
 def agreement(ours: Sight, true: Sight) -> float:

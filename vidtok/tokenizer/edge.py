@@ -1,8 +1,8 @@
 """The encoder as the edge runs it: onnxruntime, no torch.
 
-    frame, position --pad to the moved grid--> ONNX encoder --> latents (rows, cols, 20)
+    frame, position --pad to the moved grid--> ONNX encoder --> latents (rows, cols, CHANNELS)
 
-The codes that the edge makes are the truth. Nothing ever depends on encoding the same frame twice.
+The values that the edge makes are the truth. Nothing ever depends on encoding the same frame twice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vidtok.canvas import CELL
 from vidtok.errors import MissingExtra, WeightsError
-from vidtok.tokenizer.fsq import CHANNELS, DIMS, LEVELS, pack, quantise
+from vidtok.tokenizer.fsq import CHANNELS
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
@@ -26,7 +26,7 @@ WEIGHTS = Path(__file__).parent.parent / "weights"
 class TokenizerInfo:
     """What ships beside the weights: measured numbers that the gate reads, and what names this build."""
 
-    sensitivity: NDArray[np.float32]  # (LEVELS, DIMS): how much the model's features depend on each latent
+    sensitivity: NDArray[np.float32]  # (CHANNELS,): how much the model's features depend on each latent
     digest: bytes  # eight bytes over the encoder's weights
 
 
@@ -35,7 +35,7 @@ def load_info(folder: Path = WEIGHTS) -> TokenizerInfo:
     path = folder / "tokenizer.json"
     try:
         data = json.loads(path.read_text())
-        sensitivity = np.array(data["sensitivity"], np.float32).reshape(LEVELS, DIMS)
+        sensitivity = np.array(data["sensitivity"], np.float32).reshape(CHANNELS)
         return TokenizerInfo(sensitivity, bytes.fromhex(data["digest"]))
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(f"{path}: {error}; the package's weights are incomplete, reinstall it") from error
@@ -56,12 +56,12 @@ class EdgeEncoder:
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def __call__(self, pixels: NDArray[np.uint8], position: tuple[int, int] = (0, 0)) -> NDArray[np.float32]:
-        """(H, W, 3) seen at a scene position -> latents (H/16 + 1, W/16 + 1, 20).
+        """(H, W, 3) seen at a scene position -> latents (rows, cols, CHANNELS) of the canvas.
 
         Rows and columns out of sight (all of the spare ones when frame and grid are aligned) are zero.
         """
         height, width = pixels.shape[:2]
-        out = np.zeros((height // CELL + 1, width // CELL + 1, CHANNELS), np.float32)
+        out = np.zeros((-(-height // CELL) + 1, -(-width // CELL) + 1, CHANNELS), np.float32)
         padded = pad_to_grid(pixels, (position[0] % CELL, position[1] % CELL))
         picture = (padded.astype(np.float32) - np.float32(127)) / np.float32(128)
         (latents,) = self._session.run(None, {"picture": picture.transpose(2, 0, 1)[None]})
@@ -71,13 +71,8 @@ class EdgeEncoder:
 
 def pad_to_grid(pixels: NDArray[np.uint8], offset: tuple[int, int]) -> NDArray[np.uint8]:
     """Repeat the frame's edges so that it stands `offset` (x, y) pixels inside a whole number of cells."""
-    x, y = offset
-    return np.pad(pixels, ((y, -y % CELL), (x, -x % CELL), (0, 0)), mode="edge")
-
-
-def codes_of(latents: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Latents (rows, cols, 20) -> codes (rows, cols, LEVELS)."""
-    return pack(quantise(latents).reshape(*latents.shape[:-1], LEVELS, DIMS))
+    (x, y), (height, width) = offset, pixels.shape[:2]
+    return np.pad(pixels, ((y, -(y + height) % CELL), (x, -(x + width) % CELL), (0, 0)), mode="edge")
 
 
 def digest_of(path: Path) -> bytes:

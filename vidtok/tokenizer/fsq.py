@@ -1,9 +1,12 @@
-"""Finite scalar quantisation: a level of a cell is five numbers of eight values each, packed into one code.
+"""Finite scalar quantisation: a cell holds numbers of eight values each, on levels that grow from coarse to fine.
 
-    latents (..., LEVELS * DIMS) in (-1, 1) --quantise--> values 0..7 --pack--> codes (..., LEVELS), 15 bits each
-                                           <-dequantise--            <-unpack-
+    latents (..., CHANNELS) in [-1, 1] --quantise--> values 0..7
+                                       <-dequantise--
 
-Only numpy: the edge and the wire need nothing more.
+    level      1    2    3    4    5    6
+    numbers    6    8   16   32   64   64       for a cell of 32x32 pixels
+
+The first five levels are for the model's eye, the last for people's. Only numpy: edge and wire need nothing more.
 """
 
 from __future__ import annotations
@@ -11,14 +14,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-LEVELS = 4
-DIMS = 5
+LEVEL_SIZES = (6, 8, 16, 32, 64, 64)
+LEVELS = len(LEVEL_SIZES)
+EDGES = tuple(sum(LEVEL_SIZES[:n]) for n in range(LEVELS + 1))  # level n's numbers are EDGES[n] .. EDGES[n + 1]
+CHANNELS = EDGES[-1]
+SEEN_LEVELS = 5  # levels made for the model; those after them are for pictures
 VALUES = 8
-CHANNELS = LEVELS * DIMS
-CODE_BITS = 15
-CODES = VALUES**DIMS
 
-_PLACES = VALUES ** np.arange(DIMS)
+LEVEL_OF = np.repeat(np.arange(LEVELS), LEVEL_SIZES)  # (CHANNELS,): the level of each number, from 0
 
 
 def quantise(latents: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -32,11 +35,6 @@ def dequantise(values: NDArray[np.integer]) -> NDArray[np.float32]:
     return (values.astype(np.float32) + np.float32(0.5)) * np.float32(2 / VALUES) - np.float32(1.0)
 
 
-def pack(values: NDArray[np.integer]) -> NDArray[np.uint16]:
-    """Values (..., LEVELS, DIMS) -> codes (..., LEVELS)."""
-    return (values.astype(np.uint32) * _PLACES).sum(-1).astype(np.uint16)
-
-
-def unpack(codes: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Codes (..., LEVELS) -> values (..., LEVELS, DIMS)."""
-    return ((codes.astype(np.int64)[..., None] // _PLACES) % VALUES).astype(np.uint8)
+def known(depth: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Levels held, any shape -> (..., CHANNELS): which numbers that makes."""
+    return np.asarray(depth[..., None] > LEVEL_OF)

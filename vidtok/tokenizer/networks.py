@@ -1,11 +1,11 @@
-"""The tokenizer's three networks.
+"""The tokenizer's networks.
 
-    picture --Encoder (edge)--> latents (B, 20, h, w) --FSQ--> codes
-    codes --TokenHead (server)--> features (B, 112, h, w) --> the tower's back half
-          --Viewer (people only)--> picture
+    picture --Encoder (edge)--> latents (B, CHANNELS, h, w) --FSQ--> values
+    values --TokenHead (server)--> features (B, 112, 2 h, 2 w) --> the tower's back half
+           --Viewer (people only)--> picture
 
-h = H / 16. A cell's latents are four levels of five numbers. A level that the canvas does not hold is zero, and four
-more channels say which levels are held, so every network downstream knows what it does not know.
+h = H / 32. A level that the canvas does not hold is zero, and LEVELS more channels say which levels are held, so every
+network behind the canvas knows what it does not know.
 """
 
 from __future__ import annotations
@@ -15,50 +15,37 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidtok.model.tower import FEATURES, Front
-from vidtok.tokenizer.fsq import CHANNELS, DIMS, LEVELS, VALUES
+from vidtok.tokenizer.fsq import CHANNELS, EDGES, LEVEL_OF, LEVELS, SEEN_LEVELS, VALUES
 
 CONTEXT = CHANNELS + LEVELS  # channels that the networks behind the canvas read
+SEEN = EDGES[SEEN_LEVELS]  # numbers of the levels made for the model
+SEEN_CONTEXT = SEEN + SEEN_LEVELS
 SCALE = 1 / 8  # brings the tower's feature maps to about unit variance
+SIDE = 2  # feature places on a side of a cell
 
 
-class Encoder(nn.Module):
-    """The edge: the front half of the tower, its finer maps folded in, squeezed to latents in (-1, 1).
+class Squeeze(nn.Module):
+    """The tower's features -> the latents of the levels made for the model, before tanh."""
 
-    A linear map of the tower's features carries what the tower's back half depends on most, another of the bare pixels
-    what people's eyes miss first; a small network beside them adds what the finer maps know.
-    """
-
-    def __init__(self, width: int = 160) -> None:
+    def __init__(self, width: int = 256) -> None:
         super().__init__()
-        self.front = Front()
-        self.fine = nn.Conv2d(24, 12, 1)
-        self.middle = nn.Conv2d(40, 32, 1)
-        self.linear = nn.Conv2d(FEATURES, CHANNELS, 1)
-        self.pixels = nn.Conv2d(3, CHANNELS, 16, 16, bias=False)
-        self.detail = nn.Sequential(
-            nn.Conv2d(12 * 16 + 32 * 4 + FEATURES, width, 1),
-            nn.GELU(),
-            nn.Conv2d(width, width, 3, padding=1, groups=width),
-            nn.GELU(),
-            nn.Conv2d(width, CHANNELS, 1),
-        )
+        self.linear = nn.Conv2d(FEATURES, SEEN, SIDE, SIDE)
+        self.wide = nn.Conv2d(FEATURES, width, SIDE, SIDE)
+        self.mix = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.narrow = nn.Conv2d(width, SEEN, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W), (pixels - 127) / 128 -> latents (B, 20, H/16, W/16)."""
-        return self.squeeze(x, *self.front(x))
-
-    def squeeze(self, x: Tensor, fine: Tensor, middle: Tensor, features: Tensor) -> Tensor:
-        """The picture and the front half's three maps of it -> latents."""
-        folded = [F.pixel_unshuffle(self.fine(fine), 4), F.pixel_unshuffle(self.middle(middle), 2), features]
-        return torch.tanh(self.linear(features) + self.pixels(x) + self.detail(torch.cat(folded, 1) * SCALE))
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, 112, 2 h, 2 w) -> (B, SEEN, h, w)."""
+        x = features * SCALE
+        return self.linear(x) + self.narrow(F.gelu(self.mix(F.gelu(self.wide(x)))))
 
 
 class Residual(nn.Module):
-    """x + depthwise 5x5, pointwise, pointwise: cheap context between cells."""
+    """x + depthwise, pointwise, pointwise: cheap context between cells."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, kernel: int = 3) -> None:
         super().__init__()
-        self.mix = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.mix = nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
         self.wide = nn.Conv2d(width, 2 * width, 1)
         self.narrow = nn.Conv2d(2 * width, width, 1)
 
@@ -69,46 +56,19 @@ class Residual(nn.Module):
 class TokenHead(nn.Module):
     """The server's way in: what the canvas holds -> the features that the tower's back half expects."""
 
-    def __init__(self, width: int = 192, blocks: int = 4) -> None:
+    def __init__(self, width: int = 256, blocks: int = 4) -> None:
         super().__init__()
-        self.linear = nn.Conv2d(CONTEXT, FEATURES, 1)
+        self.linear = nn.ConvTranspose2d(SEEN_CONTEXT, FEATURES, SIDE, SIDE)
         self.detail = nn.Sequential(
-            nn.Conv2d(CONTEXT, width, 3, padding=1),
+            nn.Conv2d(SEEN_CONTEXT, width, 3, padding=1),
             *(Residual(width) for _ in range(blocks)),
-            nn.Conv2d(width, FEATURES, 1),
+            nn.Conv2d(width, FEATURES * SIDE * SIDE, 1),
+            nn.PixelShuffle(SIDE),
         )
 
     def forward(self, context: Tensor) -> Tensor:
-        """(B, 24, h, w) -> (B, 112, h, w)."""
-        return self.linear(context) + self.detail(context) / SCALE
-
-
-class Viewer(nn.Module):
-    """Canvas to picture, for people's eyes; never on the model's path."""
-
-    def __init__(self, width: int = 160) -> None:
-        super().__init__()
-        self.linear = nn.Sequential(nn.Conv2d(CONTEXT, 3 * 16, 3, padding=1), nn.PixelShuffle(4))
-        self.detail = nn.Sequential(
-            nn.Conv2d(CONTEXT, width, 3, padding=1),
-            *(Residual(width) for _ in range(4)),
-            *_upsample(width, 96),
-            Residual(96),
-            Residual(96),
-            *_upsample(96, 48),
-            Residual(48),
-            nn.Conv2d(48, 48, 3, padding=1),
-            nn.PixelShuffle(4),
-        )
-
-    def forward(self, context: Tensor) -> Tensor:
-        """(B, 24, h, w) -> (B, 3, 16 h, 16 w), in the encoder's input range."""
-        coarse = F.interpolate(self.linear(context), scale_factor=4.0, mode="bilinear", align_corners=False)
-        return coarse + self.detail(context)
-
-
-def _upsample(width: int, out: int) -> tuple[nn.Module, ...]:
-    return nn.Conv2d(width, 4 * out, 1), nn.PixelShuffle(2)
+        """(B, SEEN_CONTEXT, h, w) -> (B, 112, 2 h, 2 w)."""
+        return (self.linear(context) + self.detail(context)) / SCALE
 
 
 def quantise_ste(latents: Tensor) -> Tensor:
@@ -118,7 +78,82 @@ def quantise_ste(latents: Tensor) -> Tensor:
     return latents + (rounded - latents).detach()
 
 
-def context(latents: Tensor, depth: Tensor) -> Tensor:
-    """Dequantised latents (B, 20, h, w) and levels held per cell (B, h, w) -> (B, 24, h, w)."""
-    held = (depth[:, None] > torch.arange(LEVELS, device=depth.device)[:, None, None]).to(latents.dtype)
-    return torch.cat([latents * held.repeat_interleave(DIMS, 1), held], 1)
+def context(latents: Tensor, depth: Tensor, levels: int = LEVELS) -> Tensor:
+    """Dequantised latents (B, C, h, w) of so many levels, and levels held a cell (B, h, w) -> (B, C + levels, h, w)."""
+    level_of = torch.from_numpy(LEVEL_OF[: EDGES[levels]])
+    held = depth[:, None] > torch.arange(levels)[:, None, None]
+    told = depth[:, None] > level_of[:, None, None]
+    return torch.cat([latents * told.to(latents.dtype), held.to(latents.dtype)], 1)
+
+
+class Detail(nn.Module):
+    """What people's eyes miss in the levels made for the model: the last level, before tanh.
+
+    Linear maps of the cell's bare pixels and of what the model's levels tell of them carry most of it; a small network
+    beside them adds what reaches over a cell's edge.
+    """
+
+    def __init__(self, width: int = 128) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(3, CHANNELS - SEEN, 32, 32)
+        self.told = nn.Conv2d(SEEN, CHANNELS - SEEN, 1, bias=False)
+        self.pixels = nn.Sequential(
+            nn.Conv2d(3, 64, 12, 8, 4),
+            nn.GELU(),
+            nn.Conv2d(64, 96, 3, 2, 1),
+            nn.GELU(),
+            nn.Conv2d(96, width, SIDE, SIDE),
+        )
+        self.features = nn.Conv2d(FEATURES, width, SIDE, SIDE)
+        self.narrow = nn.Sequential(
+            nn.GELU(), nn.Conv2d(width, width, 1), nn.GELU(), nn.Conv2d(width, CHANNELS - SEEN, 1)
+        )
+
+    def forward(self, picture: Tensor, features: Tensor, seen: Tensor) -> Tensor:
+        """(B, 3, H, W), (B, 112, 2 h, 2 w) and the model's latents (B, SEEN, h, w) -> (B, CHANNELS - SEEN, h, w)."""
+        beside = self.narrow(self.pixels(picture) + self.features(features * SCALE))
+        return self.linear(picture) + self.told(seen) + beside
+
+
+class Encoder(nn.Module):
+    """The edge: the front half of the tower, its features squeezed for the model, the picture's detail for people."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front = Front()
+        self.squeeze = Squeeze()
+        self.detail = Detail()
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """(B, 3, H, W), (pixels - 127) / 128 -> latents (B, CHANNELS, H/32, W/32)."""
+        features = self.front(picture)[2]
+        seen = torch.tanh(self.squeeze(features))
+        return torch.cat([seen, torch.tanh(self.detail(picture, features, seen))], 1)
+
+
+class Viewer(nn.Module):
+    """Canvas to picture, for people's eyes; never on the model's path."""
+
+    def __init__(self, width: int = 192) -> None:
+        super().__init__()
+        self.linear = nn.ConvTranspose2d(CONTEXT, 3, 32, 32)
+        self.detail = nn.Sequential(
+            nn.Conv2d(CONTEXT, width, 3, padding=1),
+            *(Residual(width) for _ in range(3)),
+            *_upsample(width, 128),
+            *(Residual(128) for _ in range(3)),
+            *_upsample(128, 80),
+            *(Residual(80) for _ in range(2)),
+            *_upsample(80, 48),
+            Residual(48),
+            nn.Conv2d(48, 48, 3, padding=1),
+            nn.PixelShuffle(4),
+        )
+
+    def forward(self, context: Tensor) -> Tensor:
+        """(B, CONTEXT, h, w) -> (B, 3, 32 h, 32 w), in the encoder's input range."""
+        return self.linear(context) + self.detail(context)
+
+
+def _upsample(width: int, out: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(width, 4 * out, 1), nn.PixelShuffle(2)

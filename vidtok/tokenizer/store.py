@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vidtok.canvas import Canvas
 from vidtok.errors import WeightsError
 from vidtok.tokenizer.edge import WEIGHTS
-from vidtok.tokenizer.fsq import CHANNELS, dequantise, unpack
+from vidtok.tokenizer.fsq import EDGES, LEVELS, dequantise
 from vidtok.tokenizer.networks import Encoder, TokenHead, Viewer, context
 
 N = TypeVar("N", bound=nn.Module)
@@ -45,8 +45,7 @@ def _loaded(network: N, path: Path) -> N:
     return network.eval().requires_grad_(False)
 
 
-def canvas_context(canvas: Canvas) -> Tensor:
-    """What the networks read of a canvas: (1, 24, rows, cols)."""
-    values = dequantise(unpack(canvas.codes)).reshape(*canvas.depth.shape, CHANNELS)
-    latents = torch.from_numpy(values).permute(2, 0, 1)[None]
-    return context(latents, torch.from_numpy(canvas.depth.astype("int64"))[None])
+def canvas_context(canvas: Canvas, levels: int = LEVELS) -> Tensor:
+    """What a network behind the canvas reads of its first levels: (1, EDGES[levels] + levels, rows, cols)."""
+    latents = torch.from_numpy(dequantise(canvas.values[..., : EDGES[levels]])).permute(2, 0, 1)[None]
+    return context(latents, torch.from_numpy(canvas.depth.astype("int64"))[None], levels)

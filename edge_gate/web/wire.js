@@ -1,0 +1,539 @@
+// @ts-check
+/**
+ * Packets and their bytes, twin of transport/wire.py; transport/PROTOCOL.md is the norm.
+ *
+ *     byte 0:  protocol version (high nibble) | packet type (low nibble)
+ *
+ * `pushPacket` and `pullPacket` are each other's inverse. A packet is a plain object with its `type`'s name. Any bytes
+ * give a packet or a RemoteProtocolError; a packet that cannot be written is a LocalProtocolError.
+ */
+
+import { MsgpackError, decode, encode } from "./msgpack.js";
+
+/** The version in byte 0's high nibble. */
+export const PROTOCOL_VERSION = 1;
+
+/** Bytes of the longest packet. */
+export const MAX_PACKET = 1100;
+
+/** How many versions back the base of a delta may lie. */
+export const MAX_DISTANCE = 2 ** 14 - 1;
+
+/** Bytes of the longest reason. */
+export const MAX_REASON = 200;
+
+/** Bytes of the longest name of a codec. */
+export const MAX_CODEC_HASH = 64;
+
+/** How deep a map may be nested. */
+export const MAX_DEPTH = 8;
+
+/** How long an acknowledgement can say that it was held; longer is said as this. */
+export const MAX_HOLD_MS = 2 ** 16 - 1;
+
+/** An acknowledgement's `received` without a gap. */
+export const ALL_ARRIVED = 2 ** 32 - 1;
+
+/** Bytes of a session's name. */
+export const SESSION_ID_BYTES = 16;
+
+/** Why a session ended; 64 to 255 are the application's. */
+export const CloseCode = Object.freeze({
+  NORMAL: 0,
+  VERSION_MISMATCH: 1,
+  CODEC_MISMATCH: 2,
+  PROTOCOL_ERROR: 3,
+  DEAD_PEER: 4,
+  HANDSHAKE_TIMEOUT: 5,
+  BUSY: 6,
+  GOING_AWAY: 7,
+  LINK_LOST: 8,
+});
+
+/** Our own side asked for something that the protocol does not allow. */
+export class LocalProtocolError extends Error {
+  name = "LocalProtocolError";
+}
+
+/** Bytes from the other side that are not valid. */
+export class RemoteProtocolError extends Error {
+  name = "RemoteProtocolError";
+}
+
+/** The peer speaks a protocol version that we do not. */
+export class UnknownVersionError extends RemoteProtocolError {
+  name = "UnknownVersionError";
+}
+
+/**
+ * Values of a map: a Map as it is read, a Map or a plain object as it is written.
+ *
+ * @typedef {Map<string, any> | Record<string, any>} Values
+ */
+
+/**
+ * Hello: what I am and what I speak, repeated until a Welcome or a Close comes. Welcome: the answer.
+ *
+ * @typedef {object} Greeting
+ * @property {"Hello" | "Welcome"} type
+ * @property {Uint8Array} sessionId
+ * @property {"sender" | "receiver"} role
+ * @property {Uint8Array} codecHash
+ * @property {Values} [meta]
+ * @property {number | bigint} [wallMs]
+ */
+
+/**
+ * A patch to `version` from `version - distance`; distance 0 stands for the blank version 0.
+ *
+ * @typedef {object} Delta
+ * @property {"Delta"} type
+ * @property {number} version
+ * @property {number} distance
+ * @property {number} captureMs
+ * @property {Uint8Array} payload
+ * @property {number | null} [stateHash]
+ * @property {boolean} [anchor]
+ */
+
+/**
+ * What the receiver has: `applied` null is the blank state, `missing` a delta whose base it lacks. Bit i of `received`
+ * says that version `newest - 1 - i` arrived, or that there is none so low: `ALL_ARRIVED` has no gap, even early on.
+ * `holdMs` is how long ago `newest` arrived.
+ *
+ * @typedef {object} Ack
+ * @property {"Ack"} type
+ * @property {number | null} [applied]
+ * @property {number | null} [newest]
+ * @property {number} [received]
+ * @property {number} [holdMs]
+ * @property {number | null} [missing]
+ */
+
+/**
+ * The sender's claim when idle: you should be showing `version` (null: blank), which hashes to this. With `answer` it
+ * wants an acknowledgement even if that is right.
+ *
+ * @typedef {object} Heartbeat
+ * @property {"Heartbeat"} type
+ * @property {number | null} [version]
+ * @property {number | null} [stateHash]
+ * @property {boolean} [answer]
+ */
+
+/**
+ * A map from the receiver's application; a higher `number` replaces a lower one.
+ *
+ * @typedef {object} Feedback
+ * @property {"Feedback"} type
+ * @property {number} number
+ * @property {Values} [values]
+ */
+
+/**
+ * The receiver wants everything again from blank; one `number` is served once, however often it comes.
+ *
+ * @typedef {object} RefreshRequest
+ * @property {"RefreshRequest"} type
+ * @property {number} number
+ * @property {string} [reason]
+ */
+
+/**
+ * The end. Its layout is the same in every protocol version.
+ *
+ * @typedef {object} Close
+ * @property {"Close"} type
+ * @property {number} code
+ * @property {string} [reason]
+ */
+
+/** @typedef {Greeting | Delta | Ack | Heartbeat | Feedback | RefreshRequest | Close} Packet */
+
+/** @typedef {Packet["type"]} PacketType */
+
+/** @type {Record<PacketType, [number, (packet: any) => ArrayLike<number>, (reader: Reader) => object]>} */
+const TYPES = {
+  Hello: [1, pushGreeting, pullGreeting],
+  Welcome: [2, pushGreeting, pullGreeting],
+  Delta: [3, pushDelta, pullDelta],
+  Ack: [4, pushAck, pullAck],
+  Heartbeat: [5, pushHeartbeat, pullHeartbeat],
+  Feedback: [6, pushFeedback, pullFeedback],
+  RefreshRequest: [7, pushRefreshRequest, pullRefreshRequest],
+  Close: [8, pushClose, pullClose],
+};
+const NAMES = new Map(Object.entries(TYPES).map(([name, [number]]) => [number, /** @type {PacketType} */ (name)]));
+
+/**
+ * The bytes of a packet; a LocalProtocolError when it does not fit or holds what cannot be sent.
+ *
+ * @param {Packet} packet
+ * @returns {Uint8Array}
+ */
+export function pushPacket(packet) {
+  if (!Object.hasOwn(TYPES, packet.type)) throw new LocalProtocolError(`no packet is of type ${packet.type}`);
+  const [number, push] = TYPES[packet.type];
+  const body = push(packet);
+  if (body.length + 1 > MAX_PACKET) {
+    throw new LocalProtocolError(`${packet.type} of ${body.length + 1} bytes, the limit is ${MAX_PACKET}`);
+  }
+  const bytes = new Uint8Array(body.length + 1);
+  bytes[0] = (PROTOCOL_VERSION << 4) | number;
+  bytes.set(body, 1);
+  return bytes;
+}
+
+/**
+ * The packet that these bytes are; a RemoteProtocolError says what is wrong with them.
+ *
+ * @param {Uint8Array} bytes
+ * @returns {Packet}
+ */
+export function pullPacket(bytes) {
+  if (bytes.length === 0) throw new RemoteProtocolError("empty packet");
+  if (bytes.length > MAX_PACKET) {
+    throw new RemoteProtocolError(`packet of ${bytes.length} bytes, the limit is ${MAX_PACKET}`);
+  }
+  const version = bytes[0] >> 4;
+  const type = NAMES.get(bytes[0] & 15);
+  if (version !== PROTOCOL_VERSION && type !== "Close") {
+    throw new UnknownVersionError(`peer speaks protocol version ${version}, we speak ${PROTOCOL_VERSION}`);
+  }
+  if (type === undefined) throw new RemoteProtocolError(`unknown packet type ${bytes[0] & 15}`);
+  const reader = new Reader(bytes);
+  const fields = TYPES[type][2](reader);
+  reader.end(type);
+  return /** @type {Packet} */ ({ type, ...fields });
+}
+
+/**
+ * The value at or above 0 that ends in these 16 bits and lies nearest to `near`.
+ *
+ * @param {number} low
+ * @param {number} near a whole number
+ * @returns {number}
+ */
+export function expand(low, near) {
+  const value = near - ((near - low + 0x8000) & 0xffff) + 0x8000;
+  return value >= 0 ? value : value + 0x10000;
+}
+
+/**
+ * Seven bits a byte, least significant first, high bit set on all but the last.
+ *
+ * @param {number} value
+ * @returns {number[]}
+ */
+export function pushVarint(value) {
+  if (!isUnsigned(value, 2 ** 32)) throw new LocalProtocolError(`varint ${value} is outside 0 to 2^32-1`);
+  const out = [];
+  for (; value >= 0x80; value = Math.floor(value / 128)) out.push((value & 0x7f) | 0x80);
+  out.push(value);
+  return out;
+}
+
+/**
+ * msgpack of a small map with text keys; a LocalProtocolError for what the peer would refuse.
+ *
+ * @param {Values} values
+ * @param {string} [what]
+ * @returns {number[]}
+ */
+export function packMap(values, what = "map") {
+  try {
+    const bytes = encode(values, MAX_DEPTH);
+    unpackMap(Uint8Array.from(bytes), what);
+    return bytes;
+  } catch (error) {
+    if (error instanceof RemoteProtocolError) throw new LocalProtocolError(error.message);
+    if (error instanceof MsgpackError) throw new LocalProtocolError(`${what} has no msgpack: ${error.message}`);
+    throw error;
+  }
+}
+
+/**
+ * The inverse of `packMap`, with size and depth bounded.
+ *
+ * @param {Uint8Array} bytes
+ * @param {string} [what]
+ * @returns {Map<string, any>}
+ */
+export function unpackMap(bytes, what = "map") {
+  if (bytes.length > MAX_PACKET) {
+    throw new RemoteProtocolError(`${what} has ${bytes.length} bytes, the limit is ${MAX_PACKET}`);
+  }
+  let value;
+  try {
+    value = decode(bytes, MAX_DEPTH);
+  } catch (error) {
+    if (error instanceof MsgpackError) throw new RemoteProtocolError(`${what} is not valid: ${error.message}`);
+    throw error;
+  }
+  if (!(value instanceof Map)) throw new RemoteProtocolError(`${what} must be a map`);
+  return value;
+}
+
+/** Reads a packet's body from its front. */
+class Reader {
+  /** @param {Uint8Array} bytes a whole packet */
+  constructor(bytes) {
+    this.bytes = Uint8Array.from(bytes);
+    this.at = 1;
+  }
+
+  /**
+   * @param {number} size bytes, 4 at most
+   * @returns {number}
+   */
+  unsigned(size) {
+    return this.take(size).reduce((value, byte) => value * 256 + byte, 0);
+  }
+
+  /**
+   * @param {number} size
+   * @returns {Uint8Array} so many bytes
+   */
+  take(size) {
+    if (this.at + size > this.bytes.length) {
+      throw new RemoteProtocolError(`packet ends early: ${size} bytes wanted at byte ${this.at}`);
+    }
+    this.at += size;
+    return this.bytes.subarray(this.at - size, this.at);
+  }
+
+  /**
+   * @param {number} bits how many are in use
+   * @returns {number}
+   */
+  flags(bits) {
+    const flags = this.unsigned(1);
+    if (flags >> bits) {
+      throw new RemoteProtocolError(`flags ${flags} set bits that version ${PROTOCOL_VERSION} reserves`);
+    }
+    return flags;
+  }
+
+  /** @returns {number} a varint in its shortest form */
+  varint() {
+    const start = this.at;
+    let value = 0;
+    for (let index = 0; index < 5 && this.at < this.bytes.length; index++) {
+      const byte = this.bytes[this.at++];
+      value += (byte & 0x7f) * 2 ** (7 * index);
+      if (byte & 0x80) continue;
+      if ((index > 0 && byte === 0) || value >= 2 ** 32) break;
+      return value;
+    }
+    throw new RemoteProtocolError(`varint at byte ${start} has no end or is not in its shortest form`);
+  }
+
+  /** @returns {Uint8Array} all that is left */
+  rest() {
+    const start = this.at;
+    this.at = this.bytes.length;
+    return this.bytes.subarray(start);
+  }
+
+  /** @returns {string} all that is left, a reason */
+  reason() {
+    const bytes = this.rest();
+    if (bytes.length > MAX_REASON) {
+      throw new RemoteProtocolError(`reason has ${bytes.length} bytes, the limit is ${MAX_REASON}`);
+    }
+    try {
+      return utf8.decode(bytes);
+    } catch {
+      throw new RemoteProtocolError("reason is not UTF-8");
+    }
+  }
+
+  /** @param {string} what */
+  end(what) {
+    const left = this.bytes.length - this.at;
+    if (left > 0) throw new RemoteProtocolError(`${what}: ${left} bytes too many`);
+  }
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** @param {Greeting} packet */
+function pushGreeting({ sessionId, role, codecHash, meta = {}, wallMs = 0 }) {
+  if (sessionId.length !== SESSION_ID_BYTES) {
+    throw new LocalProtocolError(`session id must be ${SESSION_ID_BYTES} bytes, not ${sessionId.length}`);
+  }
+  if (role !== "sender" && role !== "receiver") throw new LocalProtocolError(`unknown role ${role}`);
+  if (codecHash.length > MAX_CODEC_HASH) {
+    throw new LocalProtocolError(`codec hash is longer than ${MAX_CODEC_HASH} bytes`);
+  }
+  if (!isInteger(wallMs) || BigInt.asUintN(64, BigInt(wallMs)) !== BigInt(wallMs)) {
+    throw new LocalProtocolError(`wallMs ${wallMs} is not a whole number from 0 to 2^64-1`);
+  }
+  const wall = BigInt(wallMs);
+  const halves = [wall >> 32n, wall & 0xffffffffn].flatMap((half) => u32(Number(half), "wallMs"));
+  const map = packMap(meta, "greeting: meta");
+  const full = map.length > 1;
+  const flags = flagsOf(role === "receiver", full);
+  return [...sessionId, flags, codecHash.length, ...codecHash, ...halves, ...(full ? map : [])];
+}
+
+/** @param {Reader} reader */
+function pullGreeting(reader) {
+  const sessionId = reader.take(SESSION_ID_BYTES);
+  const flags = reader.flags(2);
+  const size = reader.unsigned(1);
+  if (size > MAX_CODEC_HASH) throw new RemoteProtocolError(`greeting: codec is longer than ${MAX_CODEC_HASH} bytes`);
+  const codecHash = reader.take(size);
+  const wall = (BigInt(reader.unsigned(4)) << 32n) | BigInt(reader.unsigned(4));
+  const wallMs = isInteger(Number(wall)) ? Number(wall) : wall;
+  const meta = flags & 2 ? unpackMap(reader.rest(), "greeting: meta") : new Map();
+  if (flags & 2 && meta.size === 0) throw new RemoteProtocolError("greeting: meta is empty, its flag must be 0");
+  return { sessionId, role: flags & 1 ? "receiver" : "sender", codecHash, meta, wallMs };
+}
+
+const isInteger = (/** @type {unknown} */ value) => typeof value === "bigint" || Number.isSafeInteger(value);
+
+/** @param {Delta} packet */
+function pushDelta({ version, distance, captureMs, payload, stateHash = null, anchor = false }) {
+  if (!isUnsigned(distance, MAX_DISTANCE + 1)) {
+    throw new LocalProtocolError(`base lies ${distance} versions back, the limit is ${MAX_DISTANCE}`);
+  }
+  if (payload.length > MAX_PACKET) throw new LocalProtocolError(`a payload of ${payload.length} bytes`);
+  const flags = flagsOf(stateHash !== null, distance === 0, anchor);
+  const back = distance === 0 ? [] : pushVarint(distance);
+  const hash = stateHash === null ? [] : u32(stateHash, "state hash");
+  return Uint8Array.of(flags, ...u16(version), ...back, ...u16(captureMs), ...hash, ...payload);
+}
+
+/** @param {Reader} reader */
+function pullDelta(reader) {
+  const flags = reader.flags(3);
+  const version = reader.unsigned(2);
+  const distance = flags & 2 ? 0 : reader.varint();
+  if (!(flags & 2) && (distance < 1 || distance > MAX_DISTANCE)) {
+    throw new RemoteProtocolError(`delta: base lies ${distance} versions back, allowed is 1 to ${MAX_DISTANCE}`);
+  }
+  const captureMs = reader.unsigned(2);
+  const stateHash = flags & 1 ? reader.unsigned(4) : null;
+  return { version, distance, captureMs, payload: reader.rest(), stateHash, anchor: (flags & 4) !== 0 };
+}
+
+/** @param {Ack} packet */
+function pushAck({ applied = null, newest = null, received = 0, holdMs = 0, missing = null }) {
+  const same = applied !== null && newest !== null && ((applied ^ newest) & 0xffff) === 0;
+  const all = newest !== null && received >>> 0 === ALL_ARRIVED;
+  const out = [flagsOf(applied !== null && !same, newest !== null, missing !== null, same, all)];
+  if (applied !== null && !same) out.push(...u16(applied));
+  if (newest !== null) {
+    out.push(...u16(newest), ...(all ? [] : u32(received >>> 0, "received")));
+    out.push(...pushVarint(Math.min(Math.max(holdMs, 0), MAX_HOLD_MS)));
+  }
+  if (missing !== null) out.push(...u16(missing));
+  return out;
+}
+
+/** @param {Reader} reader */
+function pullAck(reader) {
+  const flags = reader.flags(5);
+  if ((flags & 24 && !(flags & 2)) || (flags & 9) === 9) {
+    throw new RemoteProtocolError(`ack: flags ${flags} contradict each other`);
+  }
+  const written = flags & 1 ? reader.unsigned(2) : null;
+  const newest = flags & 2 ? reader.unsigned(2) : null;
+  const bits = flags & 2 && !(flags & 16) ? reader.unsigned(4) : null;
+  const holdMs = flags & 2 ? reader.varint() : 0;
+  if (holdMs > MAX_HOLD_MS) {
+    throw new RemoteProtocolError(`ack: newest is held for ${holdMs} ms, the limit is ${MAX_HOLD_MS}`);
+  }
+  if ((written !== null && written === newest) || bits === ALL_ARRIVED) {
+    throw new RemoteProtocolError("ack: what a flag says is written out");
+  }
+  const missing = flags & 4 ? reader.unsigned(2) : null;
+  const applied = flags & 8 ? newest : written;
+  return { applied, newest, received: flags & 16 ? ALL_ARRIVED : (bits ?? 0), holdMs, missing };
+}
+
+/** @param {Heartbeat} packet */
+function pushHeartbeat({ version = null, stateHash = null, answer = false }) {
+  const out = [flagsOf(version !== null, stateHash !== null, answer)];
+  if (version !== null) out.push(...u16(version));
+  if (stateHash !== null) out.push(...u32(stateHash, "state hash"));
+  return out;
+}
+
+/** @param {Reader} reader */
+function pullHeartbeat(reader) {
+  const flags = reader.flags(3);
+  const version = flags & 1 ? reader.unsigned(2) : null;
+  const stateHash = flags & 2 ? reader.unsigned(4) : null;
+  return { version, stateHash, answer: (flags & 4) !== 0 };
+}
+
+/** @param {Feedback} packet */
+function pushFeedback({ number, values = {} }) {
+  return [...u32(number, "number"), ...packMap(values, "feedback")];
+}
+
+/** @param {Reader} reader */
+function pullFeedback(reader) {
+  return { number: reader.unsigned(4), values: unpackMap(reader.rest(), "feedback") };
+}
+
+/** @param {RefreshRequest} packet */
+function pushRefreshRequest({ number, reason = "" }) {
+  return [...u32(number, "number"), ...pushReason(reason)];
+}
+
+/** @param {Reader} reader */
+function pullRefreshRequest(reader) {
+  return { number: reader.unsigned(4), reason: reader.reason() };
+}
+
+/** @param {Close} packet */
+function pushClose({ code, reason = "" }) {
+  if (!isUnsigned(code, 256)) throw new LocalProtocolError(`close code ${code} is outside 0 to 255`);
+  return [code, ...pushReason(reason)];
+}
+
+/** @param {Reader} reader */
+function pullClose(reader) {
+  return { code: reader.unsigned(1), reason: reader.reason() };
+}
+
+/**
+ * @param {string} reason
+ * @returns {Uint8Array} cut between two characters where it is too long
+ */
+function pushReason(reason) {
+  const bytes = new TextEncoder().encode(reason.replace(/\p{Surrogate}/gu, "?"));
+  let end = Math.min(bytes.length, MAX_REASON);
+  while (end < bytes.length && (bytes[end] & 0xc0) === 0x80) end--;
+  return bytes.subarray(0, end);
+}
+
+/** @param {boolean[]} bits the lowest first */
+function flagsOf(...bits) {
+  return bits.reduce((flags, bit, index) => flags | (Number(bit) << index), 0);
+}
+
+/** @param {number} value of which the low 16 bits travel */
+function u16(value) {
+  return [(value >> 8) & 255, value & 255];
+}
+
+/**
+ * @param {number} value
+ * @param {string} what
+ */
+function u32(value, what) {
+  if (!isUnsigned(value, 2 ** 32)) throw new LocalProtocolError(`${what} ${value} is outside 0 to 2^32-1`);
+  return [value >>> 24, (value >> 16) & 255, (value >> 8) & 255, value & 255];
+}
+
+/**
+ * @param {number} value
+ * @param {number} end
+ */
+function isUnsigned(value, end) {
+  return Number.isInteger(value) && value >= 0 && value < end;
+}

@@ -1,0 +1,179 @@
+"""Train the level for people and the viewer, behind levels for the model that no longer change.
+
+    python -m experiments.train_pictures --out DIR [--steps N]
+
+`--out` is the folder of a finished `experiments.train_tokenizer`: its lessons and its levels for the model are taken
+as they are. A picture must look like the true one in pixels, and to the tower: what the viewer draws goes through the
+whole tower, whose view of it must be its view of the true picture. Checkpoints, resumes, draws its curve.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from experiments.lessons import Lessons, prepare
+from experiments.train_tokenizer import Trainee, averaged_weights, draw_curve, resume, save, schedule
+from vidtok.model.tower import Tower, load_tower, to_input
+from vidtok.tokenizer.fsq import CHANNELS, LEVELS
+from vidtok.tokenizer.networks import SEEN, Detail, Squeeze, Viewer, context, quantise_ste
+
+SPREAD = 0.8  # of the last level before tanh, so that all eight values are used
+LINEAR_RATE = 0.03  # of the learning rate: their thousands of small weights start at the optimum
+DEPTH_SHARE = (0.10, 0.14, 0.16, 0.16, 0.14, 0.30)  # how often a crop is held at 1, 2, ... levels
+
+
+class Artist(nn.Module):
+    """What is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.detail = Detail()
+        self.viewer = Viewer()
+
+    @torch.no_grad()
+    def begin(self, squeeze: Squeeze, lessons: Lessons, count: int = 1500) -> None:
+        """Start from the best linear maps; the networks beside them begin near zero.
+
+        Least squares says what latents tell of a cell's pixels; of what they leave, the strongest patterns are taken.
+        """
+        latents, pixels = [], []
+        for chosen in np.array_split(np.linspace(0, len(lessons) - 1, count).astype(int), count // 50):
+            features = torch.from_numpy(lessons.features["clean"][chosen]).permute(0, 3, 1, 2).float()
+            z = quantise_ste(torch.tanh(squeeze(features)))
+            x = F.pixel_unshuffle(to_input(torch.from_numpy(lessons.pictures[chosen])), 32)
+            latents.append(z.permute(0, 2, 3, 1).reshape(-1, SEEN))
+            pixels.append(x.permute(0, 2, 3, 1).reshape(-1, 3 * 32 * 32))
+        z, x = torch.cat(latents), torch.cat(pixels)
+        ones = torch.cat([z, torch.ones(len(z), 1)], 1)
+        gram = ones.T @ ones + 1e-3 * len(z) * torch.eye(SEEN + 1)
+        told = torch.linalg.solve(gram, ones.T @ x)  # (SEEN + 1, pixels)
+        rest = x - ones @ told
+        variance, axes = torch.linalg.eigh(rest.T @ rest / len(rest))
+        size = CHANNELS - SEEN
+        patterns, spread = axes.flip(1)[:, :size], variance.flip(0)[:size].clamp_min(1e-9).sqrt()
+        project = patterns / spread * SPREAD
+        self.detail.linear.weight[:] = project.T.reshape(size, 3, 32, 32)
+        self.detail.linear.bias[:] = -told[-1] @ project
+        self.detail.told.weight[:, :, 0, 0] = -(told[:-1] @ project).T
+        draw = self.viewer.linear
+        draw.weight.zero_()
+        draw.weight[:SEEN] = told[:-1].reshape(SEEN, 3, 32, 32)
+        draw.weight[SEEN:CHANNELS] = (patterns * spread / (0.75 * SPREAD)).T.reshape(size, 3, 32, 32)
+        draw.bias.zero_()  # one a colour is too few for the mean cell, which goes in with the first level held
+        draw.weight[CHANNELS] = told[-1].reshape(3, 32, 32)
+        for last in (self.detail.narrow[-1], self.viewer.detail[-2]):
+            last.weight.mul_(0.05)
+            last.bias.zero_()
+
+
+def step_loss(
+    net: Artist, squeeze: Squeeze, tower: Tower, lessons: Lessons, batch: int, rng: np.random.Generator
+) -> tuple[Tensor, dict[str, float]]:
+    """One batch's loss and its parts."""
+    chosen = np.sort(rng.integers(len(lessons), size=batch))
+    true = to_input(torch.from_numpy(lessons.pictures[chosen])).contiguous(memory_format=torch.channels_last)
+    maps = {
+        way: torch.from_numpy(lessons.features[way][chosen]).permute(0, 3, 1, 2).bfloat16()
+        for way in ("clean", "noisy")
+    }
+    seen = maps["noisy" if rng.random() < 0.3 else "clean"].contiguous(memory_format=torch.channels_last)
+    grain = float(rng.uniform(0, 0.03))
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            model_part = torch.tanh(squeeze(seen).float())
+            true_maps, true_pooled = (t.float() for t in tower.back(maps["clean"]))
+        mine = torch.tanh(net.detail(true + grain * torch.randn_like(true), seen, model_part).float())
+        latents = torch.cat([model_part, mine], 1)
+        depth = _depth(batch, *latents.shape[-2:], rng)
+        picture = net.viewer(context(quantise_ste(latents), depth)).contiguous(memory_format=torch.channels_last)
+        features = tower.front(picture)[2]
+        view, pooled = tower.back(features)
+    error = picture.float() - true
+    mse = error.square().mean((1, 2, 3))
+    coarse = F.avg_pool2d(error, 4).abs().mean()
+    clean = maps["clean"].float()
+    middle = (features.float() - clean).square().mean() / clean.square().mean()
+    cosine = F.cosine_similarity(pooled.float(), true_pooled)
+    spread = (view.float() - true_maps).square().mean() / true_maps.square().mean()
+    pixels = error.abs().mean() + 0.5 * coarse + 8 * mse.mean()
+    loss = 2 * pixels + 0.5 * (1 - cosine).mean() + 0.15 * spread + 0.15 * middle
+    full = depth.float().mean((1, 2)) > LEVELS - 0.5
+    parts = {"loss": loss, "pixels": pixels, "cosine": cosine.mean(), "middle": middle,
+             "db": (10 * torch.log10(4 / mse)).mean()}  # fmt: skip
+    if full.any():
+        parts["db_full"] = (10 * torch.log10(4 / mse[full])).mean()
+    return loss, {name: float(value.detach()) for name, value in parts.items()}
+
+
+def _depth(batch: int, rows: int, cols: int, rng: np.random.Generator) -> Tensor:
+    depth = np.zeros((batch, rows, cols), np.int64)
+    for one in depth:
+        one[:] = 1 + rng.choice(LEVELS, p=DEPTH_SHARE)
+        if rng.random() < 0.25:
+            one[:] = np.where(rng.random((rows, cols)) < 0.4, rng.integers(0, LEVELS + 1, (rows, cols)), one)
+    return torch.from_numpy(depth)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="experiments.train_pictures", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/tokenizer"), help="that of experiments.train_tokenizer")
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=6e-4, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save-every", type=int, default=250)
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    tower = load_tower().to(memory_format=torch.channels_last)
+    lessons = prepare(args.out, None, None, 0, tower, args.seed)
+    trained = Trainee()
+    trained.load_state_dict(averaged_weights(torch.load(args.out / "checkpoint.pt", weights_only=True)))
+    squeeze = trained.squeeze.eval().requires_grad_(False)
+    net = Artist().to(memory_format=torch.channels_last)
+    linear = [p for part in (net.detail.linear, net.detail.told, net.viewer.linear) for p in part.parameters()]
+    others = [p for p in net.parameters() if all(p is not one for one in linear)]
+    groups = [{"params": others, "share": 1.0}, {"params": linear, "share": LINEAR_RATE, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, args.rate, weight_decay=1e-3)
+    average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
+    folder = args.out / "pictures"
+    folder.mkdir(exist_ok=True)
+    if not (folder / "checkpoint.pt").exists():
+        net.begin(squeeze, lessons)
+        average.module.load_state_dict(net.state_dict())
+    start = resume(folder, net, average, optimiser)
+    log = (folder / "log.jsonl").open("a")
+    sums: dict[str, list[float]] = {}
+    for step in (bar := tqdm(range(start, args.steps), initial=start, total=args.steps, desc="pictures")):
+        rng = np.random.default_rng((args.seed, 1, step))
+        for group in optimiser.param_groups:
+            group["lr"] = args.rate * group["share"] * schedule(step, args.steps)
+        loss, parts = step_loss(net, squeeze, tower, lessons, args.batch, rng)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        average.update_parameters(net)
+        for name, value in parts.items():
+            sums.setdefault(name, []).append(value)
+        if (step + 1) % 50 == 0:
+            means = {name: round(sum(values) / len(values), 5) for name, values in sums.items()}
+            bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
+            log.write(json.dumps({"step": step + 1, **means}) + "\n")
+            log.flush()
+            sums = {}
+        if (step + 1) % args.save_every == 0 or step + 1 == args.steps:
+            save(folder, step + 1, net, average, optimiser)
+            draw_curve(folder, ("loss", "cosine", "db", "db_full"))
+
+
+if __name__ == "__main__":
+    main()

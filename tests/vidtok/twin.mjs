@@ -1,0 +1,139 @@
+// The other end of test_javascript.py: requests come as lines of JSON, each is answered by one.
+//
+//     {"do": "decode", "base": canvas, "payload": base64}  -->  {"value": patch} or {"error": name, "message": text}
+//
+// Arrays of a canvas or a patch are their little-endian bytes in base64. What JSON cannot say of a packet's fields has
+// a tag: {"bytes": base64}, {"int": digits}, {"float": hex of its eight bytes}, {"map": [[key, value], ...]}.
+
+import { createInterface } from "node:readline";
+
+import * as canvases from "../../edge_gate/web/canvas.js";
+import * as entropy from "../../edge_gate/web/entropy.js";
+import * as msgpack from "../../edge_gate/web/msgpack.js";
+import { decodePayload, encodePayload } from "../../edge_gate/web/payload.js";
+import * as wire from "../../edge_gate/web/wire.js";
+
+/** @type {entropy.Tables} */
+let tables;
+
+const fromBase64 = (text) => Uint8Array.from(Buffer.from(text, "base64"));
+const toBase64 = (array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64");
+
+function toCanvas({ width, height, version, position, values, depth, changed }) {
+  return {
+    grid: canvases.makeGrid(width, height),
+    version,
+    position,
+    values: fromBase64(values),
+    depth: fromBase64(depth),
+    changed: new Uint32Array(fromBase64(changed).buffer),
+  };
+}
+
+const fromCanvas = (canvas) => ({
+  width: canvas.grid.width,
+  height: canvas.grid.height,
+  version: canvas.version,
+  position: canvas.position,
+  values: toBase64(canvas.values),
+  depth: toBase64(canvas.depth),
+  changed: toBase64(canvas.changed),
+  state_hash: canvases.stateHash(canvas),
+  visible: toBase64(canvases.visible(canvas)),
+});
+
+const toPatch = ({ pan: [dx, dy], kind, depth, values, move }) => ({
+  dx,
+  dy,
+  kind: fromBase64(kind),
+  depth: fromBase64(depth),
+  values: fromBase64(values),
+  move: new Int8Array(fromBase64(move).buffer),
+});
+
+const fromPatch = (patch) => ({
+  pan: [patch.dx, patch.dy],
+  kind: toBase64(patch.kind),
+  depth: toBase64(patch.depth),
+  values: toBase64(patch.values),
+  move: toBase64(patch.move),
+});
+
+function untagged(value) {
+  if (value === null || typeof value !== "object") return value;
+  if (Array.isArray(value)) return value.map(untagged);
+  const [[tag, content]] = Object.entries(value);
+  if (tag === "bytes") return fromBase64(content);
+  if (tag === "int") return BigInt(content);
+  if (tag === "map") return new Map(content.map(([key, each]) => [key, untagged(each)]));
+  const number = Buffer.from(content, "hex").readDoubleBE();
+  return Number.isSafeInteger(number) ? new msgpack.Float(number) : number;
+}
+
+function tagged(value) {
+  if (typeof value === "bigint") return { int: String(value) };
+  if (Number.isSafeInteger(value)) return value;
+  if (typeof value === "number" || value instanceof Number) {
+    if (Number.isNaN(value)) return { float: "7ff8000000000000" }; // whichever of them it was
+    const bytes = Buffer.alloc(8);
+    bytes.writeDoubleBE(Number(value));
+    return { float: bytes.toString("hex") };
+  }
+  if (value instanceof Uint8Array) return { bytes: toBase64(value) };
+  if (value instanceof Map) return { map: [...value].map(([key, each]) => [key, tagged(each)]) };
+  return Array.isArray(value) ? value.map(tagged) : value;
+}
+
+function toPacket(words) {
+  const camel = (key) => key.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
+  return Object.fromEntries(Object.entries(words).map(([key, value]) => [camel(key), untagged(value)]));
+}
+
+function fromPacket(packet) {
+  const snake = (key) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return Object.fromEntries(Object.entries(packet).map(([key, value]) => [snake(key), tagged(value)]));
+}
+
+const doing = {
+  tables: async ({ bytes }) => {
+    tables = new entropy.Tables(fromBase64(bytes));
+    return toBase64(await tables.digest());
+  },
+  grid: ({ width, height }) => fromCanvas(canvases.blank(canvases.makeGrid(width, height))),
+  pan: ({ base, pan: [dx, dy] }) => fromCanvas(canvases.panned(toCanvas(base), dx, dy)),
+  patch: ({ base, patch, version }) => fromCanvas(canvases.patch(toCanvas(base), toPatch(patch), version)),
+  encode: ({ base, patch }) => toBase64(encodePayload(toCanvas(base), toPatch(patch), tables)),
+  decode: ({ base, payload }) => fromPatch(decodePayload(toCanvas(base), fromBase64(payload), tables)),
+  crc32: ({ bytes, before }) => canvases.crc32(fromBase64(bytes), before),
+  coder: ({ calls, symbols, cumulative }) => {
+    const table = { symbols, cumulative: Uint16Array.from(cumulative) };
+    const encoder = new entropy.RangeEncoder();
+    for (const [context, symbol] of calls) {
+      if (context < 0) encoder.bits(-context, symbol);
+      else encoder.symbol(table, context, symbol);
+    }
+    const bytes = encoder.finish();
+    const decoder = new entropy.RangeDecoder(bytes);
+    const read = calls.map(([context]) => (context < 0 ? decoder.bits(-context) : decoder.symbol(table, context)));
+    decoder.finish();
+    return { bytes: toBase64(bytes), read };
+  },
+  push: ({ packet }) => toBase64(wire.pushPacket(toPacket(packet))),
+  pull: ({ bytes }) => fromPacket(wire.pullPacket(fromBase64(bytes))),
+  pack: ({ value }) => toBase64(Uint8Array.from(wire.packMap(untagged(value)))),
+  pack_object: ({ value }) => toBase64(Uint8Array.from(wire.packMap(value))),
+  unpack: ({ bytes }) => tagged(wire.unpackMap(fromBase64(bytes))),
+  varint: ({ value }) => toBase64(Uint8Array.from(wire.pushVarint(value))),
+  expand: ({ low, near }) => wire.expand(low, near),
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  let answer;
+  try {
+    const request = JSON.parse(line);
+    answer = { value: await doing[request.do](request) };
+  } catch (error) {
+    answer = { error: error.name, message: error.message };
+  }
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}
