@@ -31,7 +31,7 @@ from experiments.systems import System, pick
 
 KEY = ("system", "setting", "clip", "part", "event")
 DEFAULTS = {
-    "vidtok": ("4 kbps, 160 tokens/s", "16 kbps, 640 tokens/s", "64 kbps, 2560 tokens/s"),
+    "vidtok": ("price 75", "price 12", "price 1"),
     "vidtok-dense": ("2 levels",),
     "jpeg-1fps": ("q75",),
     "livekit": ("q75 0.3 fps, within 1024x1024",),

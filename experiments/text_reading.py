@@ -27,9 +27,9 @@ from experiments.text_figures import draw_accuracy, draw_rate, draw_seconds, dra
 
 HEIGHTS, HAND, QUICK_HEIGHTS = "10,14,20,28,40,56", "14,56", "14,56"
 KEY = ("system", "setting", "clip")
-CHOSEN: dict[str, tuple[str, ...]] = {  # settings by how their names begin; none: a quick run's
-    "vidtok": ("4 kbps", "16 kbps", "64 kbps"),
-    "vidtok-dense": ("4 levels",),
+CHOSEN: dict[str, tuple[str, ...]] = {  # settings by the words that their names begin with; none: a quick run's
+    "vidtok": ("price 12", "price 2", "price 1"),
+    "vidtok-dense": ("6 levels",),
     "jpeg-1fps": ("q30", "q75"),
     "frame-filter": ("q75 0.95", "q30 0.999"),
     "x264": (),
@@ -112,7 +112,7 @@ def chosen_settings(system: System, args: argparse.Namespace) -> list[str]:
     if args.all_settings:
         return list(system.settings)
     begins = CHOSEN.get(system.name)
-    labels = [label for label in system.settings if label.startswith(begins)] if begins else []
+    labels = [label for label in system.settings if f"{label} ".startswith(tuple(f"{b} " for b in begins or ()))]
     return labels or list(system.chosen(quick=True))
 
 

@@ -103,9 +103,9 @@ def _add_price(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--price",
         type=_positive,
-        default=12.0,
-        help="what a thousand bits must be worth to be sent, within the caps: 1 tells everything finely, 12 (the "
-        "default) most of what matters, 45 the gist at 2 kbps, 200 next to nothing",
+        default=2.0,
+        help="what a thousand bits must be worth to be sent, within the caps: 2 (the default) tells a scene so that "
+        "people can follow it too, 25 most of what a model sees, 75 the gist at 1.5 kbps",
     )
 
 

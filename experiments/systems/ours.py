@@ -29,7 +29,7 @@ from vidtok.tokenizer.edge import EdgeEncoder, load_info
 from vidtok.tokenizer.fsq import LEVELS, quantise
 
 CAPS = Caps(64, 640)
-PRICES = (200.0, 120.0, 75.0, 45.0, 25.0, 12.0, 5.0, 1.0)
+PRICES = (200.0, 120.0, 75.0, 45.0, 25.0, 12.0, 5.0, 2.0, 1.0)
 FEW_PRICES = (120.0, 45.0, 12.0)  # of ablations
 Floats = NDArray[np.float32]
 PACKET, HEADER = 1100, 16  # bytes, of `vidtok-dense`, which runs without a session

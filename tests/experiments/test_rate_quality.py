@@ -141,20 +141,22 @@ def test_flags_that_make_no_sense_end_in_one_line(tmp_path: Path, flags: list[st
 
 
 def test_an_interrupted_run_keeps_its_rows_and_says_how_to_go_on(clips: Path, tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "experiments.rate_quality", *command(clips, tmp_path)]
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    waited = 0.0
-    while not (tmp_path / "results.json").exists() and process.poll() is None and waited < 120:
-        time.sleep(0.05)
-        waited += 0.05
-    os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    if process.returncode == 0:
-        pytest.fail("it was finished before it could be interrupted")
+    for attempt in ("one", "two", "three"):  # a busy machine may let it end before this test looks
+        out = tmp_path / attempt
+        line = [sys.executable, "-m", "experiments.rate_quality", *command(clips, out)]
+        process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        waited = 0.0
+        while not (out / "results.json").exists() and process.poll() is None and waited < 120:
+            time.sleep(0.05)
+            waited += 0.05
+        os.kill(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        if process.returncode != 0:
+            break
     assert process.returncode == 130
     assert "interrupted: finished rows are kept" in said
     assert "Traceback" not in said
-    assert 1 <= len(rows_of(tmp_path)) < 40
+    assert 1 <= len(rows_of(out)) < 40
 
 
 def test_a_system_that_fails_is_named_with_its_clip_and_line(clips: Path, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class SendConfig:
 
     caps: Caps = field(default_factory=Caps)
     gate: GateConfig = field(default_factory=GateConfig)
-    price: float = 12.0  # what a thousand bits must spare the model to be worth sending: low is fine, high is coarse
+    price: float = 2.0  # what a thousand bits must spare the model to be worth sending: low is fine, high is coarse
     levels: int = LEVELS  # levels that a cell is told on at most
     first_s: float = 3.0  # how long news is expected to last when it has just come
     last_s: float = 8.0  # and at most, however long it has stood
