@@ -3,7 +3,7 @@
     python -m experiments.codec_gains --out DIR [--clips DIR] [--quick]
 
 Streams the built-in moving scenes, and any clips, through the codec in virtual time under generous caps, with and
-without pans and moves; and codes keyframes at every number of levels against the 15 bits a level that they take raw.
+without pans and moves; and codes keyframes at every number of levels against the three bits a value that they take raw.
 Rows go to results.json as they are finished (a run that was stopped goes on), means to summary.json and gains.png.
 """
 
