@@ -2,7 +2,8 @@
 
     luma --Glance (a thumbnail, no network)--> has anything moved at all? --no--> nothing runs, nothing is sent
                                                         |yes
-    latents seen now, canvas's codes as latents --novelty--> a score per cell, 0 to 1
+    latents seen now, canvas's values as latents --novelty--> a score per cell, 0 to 1
+                                              --losses--> what every edit would spare the model
 
 Version 0 of the score is not learned end to end: it is the distance between what the tokenizer sees and what the
 canvas holds, in the tokenizer's own latents (which were trained to ignore sensor noise and exposure), each latent
@@ -31,9 +32,9 @@ UNKNOWN_NOVELTY = np.float32(1.0)
 class GateConfig:
     """The gate's settings; distances are weighted mean squares of latents that span -1 to 1."""
 
-    floor: float = 0.05  # what rounding to codes and a noisy sensor cost: no news at all
+    floor: float = 0.05  # what rounding to values and a noisy sensor cost: no news at all
     scale: float = 0.1  # how fast the score rises above the floor
-    news: float = 0.5  # score from which a cell is worth sending
+    news: float = 0.5  # score from which a cell may have moved here from elsewhere
     noise: float = 0.03  # squared difference of a latent that a noisy sensor explains
     calm: float = 0.15  # score under which a cell counts as quiet
     jump: float = 0.1  # from one look to the next, beyond which a cell is not averaged but taken as it is
@@ -95,7 +96,7 @@ def losses(
 
     latents, rounded (what would be told), held and known (what of `held` is real) are (rows, cols, C); weights (C,);
     level n's numbers are edges[n] to edges[n + 1]; a squared difference of `noise` from what is held is none.
-    """  # fmt: skip
+    """
 
     def by_level(squares: Floats) -> Floats:
         return np.add.reduceat(squares * weights, edges[:-1], axis=-1).astype(np.float32)
@@ -137,7 +138,7 @@ def coverage(size: tuple[int, int], offset: tuple[int, int], cell: int) -> Float
 
 
 def _axis_coverage(side: int, start: int, cell: int) -> NDArray[np.float64]:
-    """One spare cell at the end; a cell that the frame's own edge cuts counts by what it could show at most."""
+    """The share of each cell along one axis, the spare one at the end included."""
     first = np.arange(-(-side // cell) + 1) * cell
     shown = np.minimum(first + cell, start + side) - np.maximum(first, start)
     return np.maximum(shown, 0) / cell

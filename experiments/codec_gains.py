@@ -31,7 +31,7 @@ from vidtok.live.recording import Loop
 from vidtok.live.sender import SendConfig
 from vidtok.model.reader import Reader, agreement
 from vidtok.tokenizer.edge import EdgeEncoder
-from vidtok.tokenizer.fsq import EDGES, LEVELS, quantise
+from vidtok.tokenizer.fsq import EDGES, LEVELS, VALUE_BITS, quantise
 
 SCENES = ("scene:pan", "scene:handheld", "scene:scroll", "scene:tour")
 SYSTEMS = {
@@ -122,7 +122,7 @@ def summarise(rows: list[Row]) -> dict[str, Any]:
     whole = [r for r in rows if r["system"] == "vidtok"]
     out["keyframe_bits_per_cell"] = {
         f"{n} levels": {
-            "raw": 3 * EDGES[n],
+            "raw": VALUE_BITS * EDGES[n],
             "coded": round(float(np.mean([r[f"key_bits_per_cell_{n}"] for r in whole])), 2),
         }
         for n in range(1, LEVELS + 1)

@@ -28,7 +28,7 @@ from vidtok.entropy import NEIGHBOURS, NO_VALUE, SHAPES, fit_tables, load_tables
 from vidtok.live.recording import Loop
 from vidtok.live.sender import SendConfig
 from vidtok.tokenizer.edge import WEIGHTS, EdgeEncoder
-from vidtok.tokenizer.fsq import LEVELS, VALUES, quantise
+from vidtok.tokenizer.fsq import LEVELS, VALUE_BITS, VALUES, quantise
 
 Counts = dict[str, NDArray[np.int64]]
 PRICES = (60.0, 15.0, 4.0)  # from coarse to fine
@@ -113,7 +113,7 @@ def gains(halves: tuple[Counts, Counts]) -> dict[str, float]:
         f"value_bits_{name}": round(sum(c for c, _ in pairs) / sum(n for _, n in pairs), 4)
         for name, pairs in rows.items()
     }
-    out["value_bits_raw"] = float(np.log2(VALUES))
+    out["value_bits_raw"] = float(VALUE_BITS)
     out["values_counted"] = float(sum(half["value"].sum() for half in halves))
     known = [half["value"][:, :NO_VALUE].astype(float) for half in halves]
     for name in ("dimension", "neighbours", "both"):

@@ -43,7 +43,6 @@ class Lessons:
 
 def prepare(out: Path, images: Path | None, clips: Path | None, count: int, tower: Tower, seed: int) -> Lessons:
     """The lessons in `out`, made if they are not there: two thirds photographs, a quarter clips, the rest pages."""
-    names = ("pictures", *WAYS)
     if not (out / "lessons.done").exists():
         rng = np.random.default_rng(seed)
         pools = []
@@ -56,7 +55,12 @@ def prepare(out: Path, images: Path | None, clips: Path | None, count: int, towe
             raise SystemExit("nothing to learn from: name a folder with --images and/or --clips")
         _write(out, pools, count, tower, rng)
         (out / "lessons.done").touch()
-    arrays = {name: np.load(out / f"{name}.npy", mmap_mode="r") for name in names}
+    return load(out)
+
+
+def load(out: Path) -> Lessons:
+    """The lessons that were prepared in `out`."""
+    arrays = {name: np.load(out / f"{name}.npy", mmap_mode="r") for name in ("pictures", *WAYS)}
     return Lessons(arrays["pictures"], {way: arrays[way] for way in WAYS})
 
 

@@ -113,9 +113,8 @@ class OnnxReader:
 
     def __init__(self, size: tuple[int, int]) -> None:
         (width, height), grid = size, Grid(*size)
-        self._rows, self._cols = height // UNIT, width // UNIT
         self._head = onnx_network(load_head(), (1, SEEN_CONTEXT, grid.rows, grid.cols))
-        self._back = onnx_network(_Labels(tower().back), (1, FEATURES, self._rows, self._cols))
+        self._back = onnx_network(_Labels(tower().back), (1, FEATURES, height // UNIT, width // UNIT))
         self._tower = onnx_network(
             nn.Sequential(_Features(tower().front), _Labels(tower().back)), (1, 3, height, width)
         )
@@ -123,8 +122,7 @@ class OnnxReader:
     def read(self, canvas: Canvas) -> NDArray[np.float32]:
         """Probabilities of the labels (1000,), from a canvas."""
         features = self._head(reader_module.canvas_context(canvas, SEEN_LEVELS).numpy())
-        left, top = ((n + UNIT // 2) // UNIT for n in canvas.offset)
-        return self._back(features[:, :, top : top + self._rows, left : left + self._cols])[0]
+        return self._back(features[:, :, *reader_module.frame_places(canvas)])[0]
 
     def judge(self, pixels: Pixels) -> NDArray[np.float32]:
         """Probabilities of the labels (1000,), from a picture (H, W, 3)."""

@@ -49,6 +49,7 @@ from experiments.bench import Row
 from experiments.planting import Box, Event, plant, show
 from experiments.systems import Clip, Known, System, clip_of, follow
 from vidtok.canvas import CELL, UNIT, Canvas
+from vidtok.model.reader import frame_places
 from vidtok.model.tower import load_tower, to_input
 from vidtok.model.viewer import CanvasViewer
 from vidtok.tokenizer.edge import WEIGHTS
@@ -169,13 +170,11 @@ class Judge:
         return self.features(cut(one, around)) - self.features(cut(other, around))
 
     def _tokens(self, canvas: Canvas, around: Box) -> Floats:
-        features = self._once("tokens", canvas, self._read)
-        left, top = ((n + UNIT // 2) // UNIT for n in canvas.offset)  # the cells nearest to the frame
-        return features[:, top + around[1] : top + around[3], left + around[0] : left + around[2]]
+        return self._once("tokens", canvas, self._read)[:, around[1] : around[3], around[0] : around[2]]
 
     @torch.inference_mode()
     def _read(self, canvas: Canvas) -> Floats:
-        return np.asarray(self._head(canvas_context(canvas, SEEN_LEVELS))[0].numpy())
+        return np.asarray(self._head(canvas_context(canvas, SEEN_LEVELS))[0].numpy()[:, *frame_places(canvas)])
 
     def _shown(self, canvas: Canvas) -> Pixels:
         return self._once("viewer", canvas, self._viewer.show)

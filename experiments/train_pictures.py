@@ -10,17 +10,15 @@ whole tower, whose view of it must be its view of the true picture. Checkpoints,
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from experiments.lessons import Lessons, prepare
-from experiments.train_tokenizer import Trainee, averaged_weights, draw_curve, resume, save, schedule
+from experiments.lessons import Lessons, load
+from experiments.train_tokenizer import Trainee, averaged_weights, averaging, learn, relative_error
 from vidtok.model.tower import Tower, load_tower, to_input
 from vidtok.tokenizer.fsq import CHANNELS, LEVELS
 from vidtok.tokenizer.networks import SEEN, Detail, Squeeze, Viewer, context, quantise_ste
@@ -99,10 +97,9 @@ def step_loss(
     error = picture.float() - true
     mse = error.square().mean((1, 2, 3))
     coarse = F.avg_pool2d(error, 4).abs().mean()
-    clean = maps["clean"].float()
-    middle = (features.float() - clean).square().mean() / clean.square().mean()
+    middle = relative_error(features, maps["clean"])
     cosine = F.cosine_similarity(pooled.float(), true_pooled)
-    spread = (view.float() - true_maps).square().mean() / true_maps.square().mean()
+    spread = relative_error(view, true_maps)
     pixels = error.abs().mean() + 0.5 * coarse + 8 * mse.mean()
     loss = 2 * pixels + 0.5 * (1 - cosine).mean() + 0.15 * spread + 0.15 * middle
     full = depth.float().mean((1, 2)) > LEVELS - 0.5
@@ -134,45 +131,26 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     tower = load_tower().to(memory_format=torch.channels_last)
-    lessons = prepare(args.out, None, None, 0, tower, args.seed)
+    if not (args.out / "checkpoint.pt").exists():
+        raise SystemExit(f"{args.out}: no run of experiments.train_tokenizer there; run that first, or name its --out")
+    lessons = load(args.out)
     trained = Trainee()
     trained.load_state_dict(averaged_weights(torch.load(args.out / "checkpoint.pt", weights_only=True)))
     squeeze = trained.squeeze.eval().requires_grad_(False)
     net = Artist().to(memory_format=torch.channels_last)
     linear = [p for part in (net.detail.linear, net.detail.told, net.viewer.linear) for p in part.parameters()]
     others = [p for p in net.parameters() if all(p is not one for one in linear)]
-    groups = [{"params": others, "share": 1.0}, {"params": linear, "share": LINEAR_RATE, "weight_decay": 0.0}]
+    groups = [{"params": others}, {"params": linear, "share": LINEAR_RATE, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, args.rate, weight_decay=1e-3)
-    average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
     folder = args.out / "pictures"
     folder.mkdir(exist_ok=True)
     if not (folder / "checkpoint.pt").exists():
         net.begin(squeeze, lessons)
-        average.module.load_state_dict(net.state_dict())
-    start = resume(folder, net, average, optimiser)
-    log = (folder / "log.jsonl").open("a")
-    sums: dict[str, list[float]] = {}
-    for step in (bar := tqdm(range(start, args.steps), initial=start, total=args.steps, desc="pictures")):
-        rng = np.random.default_rng((args.seed, 1, step))
-        for group in optimiser.param_groups:
-            group["lr"] = args.rate * group["share"] * schedule(step, args.steps)
-        loss, parts = step_loss(net, squeeze, tower, lessons, args.batch, rng)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        average.update_parameters(net)
-        for name, value in parts.items():
-            sums.setdefault(name, []).append(value)
-        if (step + 1) % 50 == 0:
-            means = {name: round(sum(values) / len(values), 5) for name, values in sums.items()}
-            bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
-            log.write(json.dumps({"step": step + 1, **means}) + "\n")
-            log.flush()
-            sums = {}
-        if (step + 1) % args.save_every == 0 or step + 1 == args.steps:
-            save(folder, step + 1, net, average, optimiser)
-            draw_curve(folder, ("loss", "cosine", "db", "db_full"))
+
+    def one(step: int) -> tuple[Tensor, dict[str, float]]:
+        return step_loss(net, squeeze, tower, lessons, args.batch, np.random.default_rng((args.seed, 1, step)))
+
+    learn(args, folder, net, optimiser, averaging(net), one, ("loss", "cosine", "db", "db_full"))
 
 
 if __name__ == "__main__":

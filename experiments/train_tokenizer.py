@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,17 @@ def draw_depth(batch: int, rows: int, cols: int, rng: np.random.Generator) -> Te
     return torch.from_numpy(depth)
 
 
+def relative_error(guess: Tensor, true: Tensor) -> Tensor:
+    """Mean squared error as a share of the truth's mean square."""
+    return (guess.float() - true.float()).square().mean() / true.float().square().mean()
+
+
 def view_loss(tower: Tower, features: Tensor, target: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """How far the tower's view from tokens is from its view of the true picture: (loss, cosine of each crop)."""
     maps, pooled = tower.back(features)
     true_maps, true_pooled = target
     cosine = F.cosine_similarity(pooled.float(), true_pooled.float())
-    spread = (maps.float() - true_maps).square().mean() / true_maps.square().mean()
+    spread = relative_error(maps, true_maps)
     scores = tower.back.classify(pooled).float().log_softmax(1)
     true_scores = tower.back.classify(true_pooled).float().log_softmax(1)
     divergence = F.kl_div(scores, true_scores, log_target=True, reduction="batchmean")
@@ -116,7 +122,7 @@ def step_loss(
         back = net.head(held)
         known, cosine = view_loss(tower, back, target)
         thumbnail = net.thumbnail(held).float()
-    middle = (back.float() - clean).square().mean() / clean.float().square().mean()
+    middle = relative_error(back, clean)
     small = F.avg_pool2d(to_input(torch.from_numpy(lessons.pictures[chosen])), 8)
     weight = torch.where(depth.float().mean((1, 2)) > 1.5, 0.3, 0.06)
     pixels = ((thumbnail - small).square().mean((1, 2, 3)) * weight).mean()
@@ -174,38 +180,67 @@ def _arguments() -> argparse.Namespace:
 
 
 def train(args: argparse.Namespace, tower: Tower, lessons: Lessons) -> None:
-    """The loop: resume, step, log, checkpoint."""
+    """Train all that the model's levels need."""
     torch.manual_seed(args.seed)
     net = Trainee().to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(net.parameters(), args.rate, weight_decay=1e-3)
-    average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
-    start = resume(args.out, net, average, optimiser)
+    average = averaging(net)
     unseen = validation(args.validate, tower) if args.validate else None
-    log = (args.out / "log.jsonl").open("a")
-    sums: dict[str, float] = {}
-    for step in (bar := tqdm(range(start, args.steps), initial=start, total=args.steps, desc="tokenizer")):
-        rng = np.random.default_rng((args.seed, step))
-        for group in optimiser.param_groups:
-            group["lr"] = args.rate * schedule(step, args.steps)
+
+    def one(step: int) -> tuple[Tensor, dict[str, float]]:
         price = min(1.0, step / (0.15 * args.steps))
-        loss, parts = step_loss(net, tower, lessons, args.batch, rng, price)
+        return step_loss(net, tower, lessons, args.batch, np.random.default_rng((args.seed, step)), price)
+
+    def saved() -> dict[str, Any]:
+        return {} if unseen is None else {"unseen": check(average.module, tower, unseen)}
+
+    learn(args, args.out, net, optimiser, average, one, ("loss", "cosine", "kbits", "hiss"), saved)
+
+
+def averaging(net: nn.Module) -> torch.optim.swa_utils.AveragedModel:
+    """The running average of a network's weights, which is what ships."""
+    return torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
+
+
+def learn(
+    args: argparse.Namespace,
+    out: Path,
+    net: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: torch.optim.swa_utils.AveragedModel,
+    one: Callable[[int], tuple[Tensor, dict[str, float]]],
+    curves: tuple[str, ...],
+    saved: Callable[[], dict[str, Any]] = dict,
+) -> None:
+    """The loop: resume, step, log, checkpoint. `one` gives a step's loss and its parts, `saved` what to log of a save.
+
+    A group of parameters learns at its `share` of the rate.
+    """
+    start = resume(out, net, average, optimiser)
+    log = (out / "log.jsonl").open("a")
+    sums: dict[str, list[float]] = {}
+    for step in (bar := tqdm(range(start, args.steps), initial=start, total=args.steps, desc=out.name)):
+        for group in optimiser.param_groups:
+            group["lr"] = args.rate * group.get("share", 1.0) * schedule(step, args.steps)
+        loss, parts = one(step)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         average.update_parameters(net)
-        sums = {name: sums.get(name, 0.0) + value for name, value in parts.items()}
+        for name, value in parts.items():
+            sums.setdefault(name, []).append(value)
         if (step + 1) % 50 == 0:
-            means = {name: round(value / 50, 5) for name, value in sums.items()}
+            means = {name: round(sum(values) / len(values), 5) for name, values in sums.items()}
             bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
             log.write(json.dumps({"step": step + 1, **means}) + "\n")
             log.flush()
             sums = {}
         if (step + 1) % args.save_every == 0 or step + 1 == args.steps:
-            save(args.out, step + 1, net, average, optimiser)
-            draw_curve(args.out, ("loss", "cosine", "kbits", "hiss"))
-            if unseen is not None:
-                log.write(json.dumps({"step": step + 1, "unseen": check(average.module, tower, unseen)}) + "\n")
+            save(out, step + 1, net, average, optimiser)
+            draw_curve(out, curves)
+            if more := saved():
+                log.write(json.dumps({"step": step + 1, **more}) + "\n")
 
 
 def validation(folder: Path, tower: Tower) -> Tensor:

@@ -18,7 +18,7 @@ from experiments.systems.ours import encoder
 from vidtok.canvas import CELL, Canvas, Grid, blank
 from vidtok.codec import diff, patch
 from vidtok.tokenizer.edge import load_info, pad_to_grid
-from vidtok.tokenizer.fsq import EDGES, LEVELS, dequantise, quantise
+from vidtok.tokenizer.fsq import EDGES, LEVELS, VALUE_BITS, dequantise, quantise
 
 MTU = 1188  # bytes of ids in an RTP packet
 DEVIATION = np.float32(255 * 0.226)  # of ImageNet's pixels, the mean of three channels: RLT's thresholds are in these
@@ -59,7 +59,7 @@ def raw_ids(params: tuple[int, int], clip: Clip) -> Iterator[Known]:
     for frame, taken in every(clip, 1 / fps):
         if taken:
             canvas = put(canvas, quantise(encoder()(frame.pixels)), wanted, levels)
-            size = -(-3 * EDGES[levels] * clip.cells // 8)
+            size = -(-VALUE_BITS * EDGES[levels] * clip.cells // 8)
             known = Known(
                 canvas=canvas,
                 bytes=(known.bytes or 0) + size,

@@ -249,15 +249,16 @@ class Sender:
             view.latents, dequantise(view.values), held, known(depth), self._weights, EDGES, config.gate.noise
         )
         allowed = np.arange(LEVELS) < config.levels
-        rows, cols = np.indices(depth.shape)
-        source = rows + moves[..., 1], cols + moves[..., 0]
-        there = known(depth[source])
-        moved = np.where(there, np.square(view.latents - held[source]), np.square(view.latents)) * self._weights
-        spared = np.where(moves.any(-1), loss.now.sum(-1) - moved.sum(-1), 0)
+        move_gain = np.zeros(depth.shape, np.float32)
+        rows, cols = np.nonzero(moves.any(-1))
+        source = rows + moves[rows, cols, 1], cols + moves[rows, cols, 0]
+        latents = view.latents[rows, cols]
+        left = np.square(np.where(known(depth[source]), latents - held[source], latents)) * self._weights
+        move_gain[rows, cols] = loss.now[rows, cols].sum(-1) - left.sum(-1)
         return Offer(
             set_gain=loss.set_gain() * lasts * allowed,
             refine_gain=loss.refine_gain(depth) * lasts * allowed,
-            move_gain=spared * lasts[..., 0],
+            move_gain=move_gain * lasts[..., 0],
             set_bits=value_costs(before, view.values, self._tables),
             depth=depth,
         )

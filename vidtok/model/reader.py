@@ -44,7 +44,7 @@ class Reader:
     @torch.inference_mode()
     def read(self, canvas: Canvas) -> Sight:
         """What the model knows from the canvas alone."""
-        return self._sight(self._window(self._head(canvas_context(canvas, SEEN_LEVELS)), canvas))
+        return self._sight(self._head(canvas_context(canvas, SEEN_LEVELS))[:, :, *frame_places(canvas)])
 
     @torch.inference_mode()
     def judge(self, pixels: NDArray[np.uint8]) -> Sight:
@@ -56,11 +56,11 @@ class Reader:
         scores = self._tower.back.classify(pooled).softmax(1)
         return Sight(pooled[0].numpy(), scores[0].numpy())
 
-    @staticmethod
-    def _window(features: Tensor, canvas: Canvas) -> Tensor:
-        """The places nearest to the frame, out of the whole grid's."""
-        left, top = ((n + UNIT // 2) // UNIT for n in canvas.offset)
-        return features[:, :, top : top + canvas.grid.height // UNIT, left : left + canvas.grid.width // UNIT]
+
+def frame_places(canvas: Canvas) -> tuple[slice, slice]:
+    """(rows, cols) of the feature places nearest to the frame, out of those of the whole grid."""
+    left, top = ((n + UNIT // 2) // UNIT for n in canvas.offset)
+    return slice(top, top + canvas.grid.height // UNIT), slice(left, left + canvas.grid.width // UNIT)
 
 
 def agreement(ours: Sight, true: Sight) -> float:

@@ -19,7 +19,8 @@ LEVELS = len(LEVEL_SIZES)
 EDGES = tuple(sum(LEVEL_SIZES[:n]) for n in range(LEVELS + 1))  # level n's numbers are EDGES[n] .. EDGES[n + 1]
 CHANNELS = EDGES[-1]
 SEEN_LEVELS = 5  # levels made for the model; those after them are for pictures
-VALUES = 8
+VALUE_BITS = 3  # of a value as it is
+VALUES = 1 << VALUE_BITS
 
 LEVEL_OF = np.repeat(np.arange(LEVELS), LEVEL_SIZES)  # (CHANNELS,): the level of each number, from 0
 

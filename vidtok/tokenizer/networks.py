@@ -43,9 +43,9 @@ class Squeeze(nn.Module):
 class Residual(nn.Module):
     """x + depthwise, pointwise, pointwise: cheap context between cells."""
 
-    def __init__(self, width: int, kernel: int = 3) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.mix = nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.mix = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.wide = nn.Conv2d(width, 2 * width, 1)
         self.narrow = nn.Conv2d(2 * width, width, 1)
 

@@ -1,0 +1,26 @@
+"""The JavaScript twin, started once a module."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.vidtok.fakes import GOLDEN, tables
+from tests.vidtok.twin import Twin, based
+
+
+@pytest.fixture(scope="module")
+def twin() -> Iterator[Twin]:
+    node = shutil.which("node")
+    if node is None:
+        why = "node is not on the PATH: install Node.js 20 or newer to test edge_gate/web"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+    started = Twin(node)
+    try:
+        assert started.ask("tables", bytes=based((GOLDEN / "tables.bin").read_bytes())) == based(tables().digest)
+        yield started
+    finally:
+        started.close()

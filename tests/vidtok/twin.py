@@ -1,0 +1,106 @@
+"""A Node process with the JavaScript twin in it, and the words in which it is asked.
+
+this process --a line of JSON--> twin.mjs --> edge_gate/web/*.js
+             <--a line of JSON--
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidtok.canvas import Canvas
+from vidtok.edits import Patch
+
+SECONDS = 60  # for one answer: whatever takes longer hangs
+
+Words = dict[str, Any]
+
+
+class TwinError(Exception):
+    """An error in JavaScript, by its name there."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"{name}: {message}")
+        self.name = name
+
+
+class Twin:
+    """A Node process that answers line by line."""
+
+    def __init__(self, node: str) -> None:
+        driver = Path(__file__).parent / "twin.mjs"
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "encoding": "utf-8"}
+        self.process = subprocess.Popen([node, str(driver)], **pipes)  # type: ignore[call-overload]
+
+    def ask(self, do: str, **request: Any) -> Any:
+        timer = threading.Timer(SECONDS, self.process.kill)
+        timer.start()
+        try:
+            self.process.stdin.write(json.dumps({"do": do, **request}) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        finally:
+            timer.cancel()
+        assert line, f"no answer to {do!r}: the JavaScript twin has crashed, or hung for {SECONDS} seconds"
+        answer = json.loads(line)
+        if "error" in answer:
+            raise TwinError(answer["error"], answer["message"])
+        return answer["value"]
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(SECONDS)
+
+
+def based(data: bytes) -> str:
+    return b64encode(data).decode()
+
+
+def arrays(of: object, **types: str) -> Words:
+    return {name: based(getattr(of, name).astype(kind).tobytes()) for name, kind in types.items()}
+
+
+def canvas_words(canvas: Canvas) -> Words:
+    size = {"width": canvas.grid.width, "height": canvas.grid.height, "version": canvas.version}
+    maps = arrays(canvas, values="u1", depth="u1", changed="<u4")
+    return {**size, "position": list(canvas.position), **maps}
+
+
+def shown_words(canvas: Canvas) -> Words:
+    """All that the twin tells of a canvas."""
+    visible = based(canvas.visible().astype(np.uint8).tobytes())
+    return {**canvas_words(canvas), "state_hash": canvas.state_hash(), "visible": visible}
+
+
+def patch_words(edits: Patch) -> Words:
+    return {"pan": [edits.pan.dx, edits.pan.dy], **arrays(edits, kind="u1", depth="u1", values="u1", move="i1")}
+
+
+def verdict(call: Callable[[], object], names: Mapping[type[Exception], str]) -> object:
+    """What a call gives, or the name that its error has in JavaScript; JavaScript errors come with theirs."""
+    try:
+        return call()
+    except TwinError as error:
+        if error.name not in names.values():
+            raise
+        return {"error": error.name}
+    except tuple(names) as error:
+        return {"error": names[type(error)]}
+
+
+def damaged(payload: bytes, rng: np.random.Generator) -> bytes:
+    """Bytes changed, cut off or added."""
+    data = bytearray(payload)
+    for _ in range(int(rng.integers(1, 4)) if data else 0):
+        data[int(rng.integers(len(data)))] = int(rng.integers(256))
+    tail = rng.integers(0, 256, int(rng.integers(4)), dtype=np.uint8).tobytes()
+    return (bytes(data[: int(rng.integers(len(data) + 1))]), bytes(data), bytes(data) + tail)[int(rng.integers(3))]
