@@ -2,6 +2,7 @@
 
     Ledger: what was sent in the last second, so what may be sent now
     buy():  gain and bits of every edit on offer -> the best edit of each cell, while both caps last
+    renew(): gain and bits of every number of the gist -> which to tell anew
 
 The ledger counts what its owner tells it: payloads and packet headers, before what WebRTC adds below them. A single
 packet may run over, as the caps allow.
@@ -146,3 +147,38 @@ def buy(offer: Offer, allowance: Allowance, price: float) -> Bought:
         (chosen == 2 * levels).reshape(shape),
         surplus,
     )
+
+
+@dataclass(frozen=True)
+class GistOffer:
+    """What a new gist could tell, for each way of coding it: gain (N,), the others (ways, N)."""
+
+    gain: Floats  # of telling a number as it is seen, over as long as that should last
+    told_bits: Floats  # what that costs
+    kept_bits: Floats  # what repeating the held number costs; out of reach where none is held
+    edges: tuple[int, ...]  # level n's numbers are edges[n] to edges[n + 1]
+
+
+@dataclass(frozen=True, eq=False)
+class Renewed:
+    """What to send of the gist."""
+
+    levels: int  # 0 for nothing
+    told: NDArray[np.bool_]  # (N,): the numbers told as they are seen; the others of these levels are repeated
+    bits: float
+    surplus: float  # gain, less what the bits cost at the asked price
+
+
+def renew(offer: GistOffer, bits: float, price: float, edit_bits: float = 4.0) -> Renewed:
+    """The levels, and of them the numbers, that are worth more than `price` a bit and cost no more than `bits`."""
+    tell = offer.gain - np.float32(price) * offer.told_bits
+    told = tell > -np.float32(price) * offer.kept_bits
+    cost = np.where(told, offer.told_bits, offer.kept_bits)
+    starts = offer.edges[:-1]
+    costs = np.cumsum(np.add.reduceat(cost, starts, axis=1), 1) + edit_bits
+    gains = np.cumsum(np.add.reduceat(np.where(told, offer.gain, 0), starts, axis=1), 1)
+    net = np.where(costs <= bits, gains - price * costs, -np.inf)
+    way, level = np.unravel_index(int(net.argmax()), net.shape)
+    if not net[way, level] > 0:
+        return Renewed(0, np.zeros(offer.gain.shape, bool), 0.0, 0.0)
+    return Renewed(int(level) + 1, told[way], float(costs[way, level]), float(net[way, level]))

@@ -107,6 +107,12 @@ def losses(
     return Losses(by_level(np.where(known, off, seen)), blank, told)
 
 
+def renewal(latents: Floats, rounded: Floats, held: Floats, known: NDArray[np.bool_], noise: float) -> Floats:
+    """What telling each number of the gist anew takes away of its squared distance, all arrays (N,)."""
+    off = np.maximum(np.square(latents - held) - np.float32(noise), 0)
+    return np.asarray(np.where(known, off, np.square(latents)) - np.square(latents - rounded), np.float32)
+
+
 def steady(before: Floats | None, latents: Floats, weights: Floats, config: GateConfig) -> Floats:
     """Latents averaged over looks where nothing happens, so that noise is not sent; taken anew where something does.
 

@@ -79,7 +79,7 @@ def stream(spec: str, system: str, args: argparse.Namespace, reader: Reader, enc
         if frames % 5 == 0:
             canvas = loop.receiver.canvas
             assert canvas is not None
-            views.append(agreement(reader.read(canvas), reader.judge(frame.pixels)))
+            views.append(agreement(reader.read(canvas).pooled, reader.judge(frame.pixels).pooled))
         if frames % 20 == 0:
             keys.append(keyframe_bits(encoder(frame.pixels), tables))
         frames += 1

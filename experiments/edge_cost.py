@@ -37,7 +37,7 @@ from experiments.systems import video as yardstick
 from experiments.systems.pictures import encode as encode_jpeg
 from experiments.tapes import new_sender, replay_sender, tape
 from experiments.timing import Meter, Pass, Spent, cpu_s, macs_of
-from vidtok.canvas import CELL
+from vidtok.canvas import CELL, UNIT
 from vidtok.live.sender import SendConfig
 from vidtok.tokenizer.edge import EdgeEncoder, pad_to_grid
 
@@ -47,6 +47,7 @@ PARTS = {
     "motion": "following the camera (phase correlation), and looking for where cells came from",
     "glance": "brightness and thumbnail: is a closer look due?",
     "encoder": "the network, from padding the frame to latents; runs only when a look is due",
+    "gist": "the second network, from the first one's features to the gist; at most every 0.2 s",
     "gate": "steadied latents, novelty, costs of every cell, what the budget buys",
     "bitstream": "diff, patch and entropy coding, repeated until the payload fits",
     "rest": "session, packets, bookkeeping",
@@ -54,7 +55,20 @@ PARTS = {
 NAMES = {  # in vidtok.live.sender
     "motion": ("track_pan", "cell_moves"),
     "glance": ("luma", "glance"),
-    "gate": ("steady", "quantise", "novelty", "losses", "coverage", "shift_cells", "dequantise", "value_costs", "buy"),
+    "gate": (
+        "steady",
+        "quantise",
+        "novelty",
+        "losses",
+        "coverage",
+        "shift_cells",
+        "dequantise",
+        "value_costs",
+        "buy",
+        "gist_costs",
+        "renewal",
+        "renew",
+    ),
     "bitstream": ("encode_payload", "diff", "patch"),
 }
 
@@ -99,7 +113,7 @@ def contenders() -> list[Contender]:
         Contender(LABELS[SVT_AV1.encoder], "preset 8, crf 45", f"{SVT_AV1.about}; {rgb}", partial(video, SVT_AV1)),
         *thorough,
         Contender("jpeg-1fps", f"q{JPEG_QUALITY}", "one frame a second, OpenCV, optimised tables", jpeg),
-        Contender("encoder only", "every frame", "our encoder network on every frame and nothing else", network),
+        Contender("encoder only", "every frame", "our first network on every frame and nothing else", network),
         Contender("vidtok", f"{caps.kbps:g} kbps, {caps.tokens_per_s:g} tokens/s", "the whole edge as shipped", edge),
     ]  # fmt: skip
 
@@ -123,32 +137,41 @@ def edge(clip: Clip) -> Pass:
     def once() -> Spent:
         total = cpu_s(partial(replay_sender, new_sender(clip, encoder()), taped))
         meter = Meter()
-        seen: list[tuple[int, int]] = []
-        looking = new_sender(clip, _Counting(meter.timed("encoder", encoder()), seen))
+        looks = _Counting(encoder(), meter)
+        looking = new_sender(clip, looks)
         with meter.watching(sender_module, NAMES):
             spent = meter.measure("rest", partial(replay_sender, looking, taped))
-        network = float(sum(encoder_macs(*size) for size in seen))
+        network = float(sum(encoder_macs(*size) for size in looks.seen))
+        second = float(looks.gists * gist_macs(*clip.size))
         more = {
-            "encoder_share": round(len(seen) / clip.count, 4),
+            "encoder_share": round(len(looks.seen) / clip.count, 4),
+            "gist_share": round(looks.gists / clip.count, 4),
             "encoder_macs_per_frame": round(network / clip.count),
+            "gist_macs_per_frame": round(second / clip.count),
             "glance_macs_per_frame": round(glanced),
             "motion_macs_per_frame": round(motion),
         }
-        macs = network + (glanced + motion) * clip.count
+        macs = network + second + (glanced + motion) * clip.count
         return Spent(total, {part: spent.get(part, 0.0) for part in PARTS}, macs, taped.bytes, more)
 
     return once
 
 
 class _Counting:
-    """An encoder that notes the size of every picture that its network sees."""
+    """An encoder, timed, that notes the size of every picture that its network sees, and counts its gists."""
 
-    def __init__(self, encoder: Any, seen: list[tuple[int, int]]) -> None:
-        self._encoder, self._seen = encoder, seen
+    def __init__(self, encoder: Any, meter: Meter) -> None:
+        self._encoder, self._gist = meter.timed("encoder", encoder), meter.timed("gist", encoder.gist)
+        self.seen: list[tuple[int, int]] = []
+        self.gists = 0
 
     def __call__(self, pixels: Any, position: tuple[int, int] = (0, 0)) -> Any:
-        self._seen.append(pad_to_grid(pixels, (position[0] % CELL, position[1] % CELL)).shape[:2])
+        self.seen.append(pad_to_grid(pixels, (position[0] % CELL, position[1] % CELL)).shape[:2])
         return self._encoder(pixels, position)
+
+    def gist(self) -> Any:
+        self.gists += 1
+        return self._gist()
 
 
 @cache
@@ -161,6 +184,19 @@ def encoder_macs(height: int, width: int) -> int:
     with torch.device("meta"):
         network, picture = Encoder(), torch.zeros(1, 3, height, width)
     return macs_of(lambda: network(picture))
+
+
+@cache
+def gist_macs(width: int, height: int) -> int:
+    """Multiply-adds of the second network for one frame."""
+    import torch
+
+    from vidtok.model.tower import FEATURES
+    from vidtok.tokenizer.networks import GistEncoder
+
+    with torch.device("meta"):
+        network, features = GistEncoder(), torch.zeros(1, FEATURES, height // UNIT, width // UNIT)
+    return macs_of(lambda: network(features))
 
 
 def glance_macs(size: tuple[int, int]) -> float:

@@ -31,7 +31,7 @@ from experiments.systems import System, pick
 
 KEY = ("system", "setting", "clip", "part", "event")
 DEFAULTS = {
-    "vidtok": ("price 75", "price 12", "price 1"),
+    "vidtok": ("price 75", "price 12", "price 2"),
     "vidtok-dense": ("2 levels",),
     "jpeg-1fps": ("q75",),
     "livekit": ("q75 0.3 fps, within 1024x1024",),

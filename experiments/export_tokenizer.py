@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,24 @@ from experiments.lessons import crop
 from experiments.pictures import load_images
 from experiments.train_pictures import Artist
 from experiments.train_tokenizer import Trainee, averaged_weights
-from vidtok.model.tower import Tower, load_tower, to_input
+from vidtok.model.tower import FEATURES, Tower, load_tower, to_input
 from vidtok.tokenizer.edge import WEIGHTS, digest_of
-from vidtok.tokenizer.fsq import CHANNELS, LEVEL_SIZES, SEEN_LEVELS
-from vidtok.tokenizer.networks import CONTEXT, SEEN, Encoder, context, quantise_ste
-from vidtok.tokenizer.store import load_encoder, load_head, load_viewer, save_half
+from vidtok.tokenizer.fsq import CHANNELS, GIST, GIST_LEVELS, LEVEL_SIZES, SEEN_LEVELS
+from vidtok.tokenizer.networks import (
+    CONTEXT,
+    GIST_CONTEXT,
+    SEEN,
+    Encoder,
+    GistEncoder,
+    context,
+    gist_context,
+    quantise_ste,
+)
+from vidtok.tokenizer.store import load_encoder, load_gist, load_gist_head, load_head, load_viewer, save_half
 
 CALIBRATED = 32  # photographs
+PACKED = 4096  # numbers from which a tensor is stored in 8 bits
+GIST_CELLS = 2  # levels that cells hold where the gist's worth is measured
 
 
 def main() -> None:
@@ -40,38 +52,50 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     tower = load_tower()
-    trained, artist, encoder = Trainee(), Artist(), Encoder()
+    trained, artist, encoder, gist = Trainee(), Artist(), Encoder(), GistEncoder()
     states = [torch.load(args.run / part / "checkpoint.pt", weights_only=True) for part in (".", "pictures")]
     for network, state in zip((trained, artist), states, strict=True):
         network.load_state_dict(averaged_weights(state))
     encoder.front.load_state_dict(tower.front.state_dict())
     encoder.squeeze.load_state_dict(trained.squeeze.state_dict())
     encoder.detail.load_state_dict(artist.detail.state_dict())
-    for name, network in (("encoder", encoder), ("head", trained.head), ("viewer", artist.viewer)):
+    halves = {
+        "encoder": encoder,
+        "gist": trained.gist,
+        "head": trained.head,
+        "gist_head": trained.gist_head,
+        "viewer": artist.viewer,
+    }
+    for name, network in halves.items():
         save_half(network, args.out / f"{name}.safetensors")
+    gist.back.load_state_dict(tower.back.state_dict())
+    gist.gist.load_state_dict(load_gist(args.out).state_dict())
     pictures = load_images(args.images, 320)
-    whole = args.out / "encoder-float.onnx"
-    export_onnx(load_encoder(args.out), whole, ("picture", "latents"), torch.zeros(1, 3, 64, 64))
-    to_integers(whole, args.out / "encoder.onnx", pictures)
-    whole.unlink()
-    example = torch.zeros(1, CONTEXT, 2, 2)
-    export_onnx(load_viewer(args.out), args.out / "viewer.onnx", ("context", "picture"), example)
-    halve(args.out / "viewer.onnx")
+    samples = [{"picture": x.numpy()} for x in calibration(pictures)]
+    export_onnx(load_encoder(args.out), args.out / "encoder.onnx", ["latents", "features"], picture=(1, 3, 64, 64))
+    features = [{"features": through(args.out / "encoder.onnx", "features", sample)} for sample in samples]
+    to_integers(args.out / "encoder.onnx", samples, "/front/", 3)
+    export_onnx(gist.eval(), args.out / "gist.onnx", ["latents"], features=(1, FEATURES, 4, 4))
+    to_integers(args.out / "gist.onnx", features, "/back/", 0)
+    pack(args.out / "gist.onnx")
+    viewer = args.out / "viewer.onnx"
+    export_onnx(load_viewer(args.out), viewer, ["picture"], context=(1, CONTEXT, 2, 2), gist=(1, GIST_CONTEXT))
+    pack(viewer)
     info = {
         "steps": [state["step"] for state in states],
-        "sensitivity": measure_sensitivity(tower, args.out, pictures, args.batches).tolist(),
-        "digest": digest_of(args.out / "encoder.onnx").hex(),
+        **measure_sensitivity(tower, args.out, pictures, args.batches),
+        "digest": digest_of(args.out / "encoder.onnx", args.out / "gist.onnx").hex(),
     }
     (args.out / "tokenizer.json").write_text(json.dumps(info) + "\n")
     print(f"wrote {args.out}: {', '.join(sorted(p.name for p in args.out.iterdir()))}")
 
 
-def export_onnx(network: nn.Module, path: Path, names: tuple[str, str], example: Tensor) -> None:
-    """One input, one output, any height and width."""
-    axes = {2: "height", 3: "width"}
+def export_onnx(network: nn.Module, path: Path, outputs: list[str], **inputs: tuple[int, ...]) -> None:
+    """Maps of any height and width; `inputs` are examples' shapes by name."""
+    axes = {name: {2: "height", 3: "width"} for name, shape in inputs.items() if len(shape) == 4}
     torch.onnx.export(
-        network, (example,), path, input_names=[names[0]], output_names=[names[1]],
-        dynamic_axes={names[0]: axes, names[1]: axes}, opset_version=17, dynamo=False,
+        network, tuple(torch.zeros(shape) for shape in inputs.values()), path, input_names=list(inputs),
+        output_names=outputs, dynamic_axes=axes, opset_version=17, dynamo=False,
     )  # fmt: skip
 
 
@@ -99,25 +123,50 @@ def fold_pads(path: Path) -> None:
     onnx.save(model, str(path))
 
 
-def halve(path: Path) -> None:
-    """Store a network's weights in 16-bit floats, made 32-bit again where it is loaded: half the download."""
+def pack(path: Path) -> None:
+    """Store a network's large float weights in 8 bits, a scale a row, made floats again where it is loaded."""
     import onnx
 
     model = onnx.load(str(path))
-    graph, casts = model.graph, []
-    for stored in [t for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT]:
-        numbers = onnx.numpy_helper.to_array(stored).astype(np.float16)
+    graph, nodes, scales = model.graph, [], []
+    for stored in graph.initializer:
+        numbers = onnx.numpy_helper.to_array(stored)
+        if numbers.dtype != np.float32 or numbers.size < PACKED:
+            continue
+        scale = np.abs(numbers.reshape(len(numbers), -1)).max(1).clip(1e-8) / 127
+        whole = np.rint(numbers / scale.reshape(-1, *(1,) * (numbers.ndim - 1))).astype(np.int8)
         name = stored.name
-        stored.CopyFrom(onnx.numpy_helper.from_array(numbers, name + "/half"))
-        casts.append(onnx.helper.make_node("Cast", [name + "/half"], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
+        stored.CopyFrom(onnx.numpy_helper.from_array(whole, name + "/packed"))
+        scales.append(onnx.numpy_helper.from_array(scale.astype(np.float32), name + "/scale"))
+        nodes.append(onnx.helper.make_node("DequantizeLinear", [name + "/packed", name + "/scale"], [name], axis=0))
+    graph.initializer.extend(scales)
+    nodes += graph.node
     del graph.node[:]
     graph.node.extend(nodes)
+    onnx.checker.check_model(model)
     onnx.save(model, str(path))
 
 
-def to_integers(source: Path, out: Path, pictures: list[np.ndarray]) -> None:
-    """The same network in 8-bit integers, weights by channel, ranges from the pictures."""
+def calibration(pictures: list[np.ndarray]) -> Iterator[Tensor]:
+    """Crops whose activations say how wide the integers must be."""
+    rng = np.random.default_rng(0)
+    for i in rng.permutation(len(pictures))[:CALIBRATED]:
+        yield to_input(torch.from_numpy(crop(pictures[i], 256, rng).copy()[None]))
+
+
+def through(path: Path, output: str, sample: dict[str, np.ndarray]) -> np.ndarray:
+    """One output of an ONNX network."""
+    import onnxruntime
+
+    (out,) = onnxruntime.InferenceSession(str(path)).run([output], sample)
+    return np.asarray(out)
+
+
+def to_integers(path: Path, samples: list[dict[str, np.ndarray]], first: str, floats: int) -> None:
+    """The same network in 8-bit integers, weights by channel, ranges from the samples.
+
+    So many convolutions of those whose name has `first` stay in floats.
+    """
     import onnx
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -130,55 +179,73 @@ def to_integers(source: Path, out: Path, pictures: list[np.ndarray]) -> None:
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            rng = np.random.default_rng(0)
-            chosen = (pictures[i] for i in rng.permutation(len(pictures))[:CALIBRATED])
-            self._crops = (to_input(torch.from_numpy(crop(picture, 256, rng).copy()[None])) for picture in chosen)
+            self._samples = iter(samples)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            x = next(self._crops, None)
-            return None if x is None else {"picture": x.numpy()}
+            return next(self._samples, None)
 
-    ready = out.with_suffix(".ready.onnx")
-    quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
+    ready = path.with_suffix(".ready.onnx")
+    quant_pre_process(str(path), str(ready), skip_symbolic_shape=True)
     fold_pads(ready)
     nodes = onnx.load(str(ready)).graph.node
     convolutions = [node.name for node in nodes if node.op_type == "Conv"]
-    front = [name for name in convolutions if "/front/" in name]
+    front = [name for name in convolutions if first in name]
     last = [
         name for name in convolutions if name.endswith(("squeeze/linear/Conv", "squeeze/narrow/Conv", "narrow.3/Conv"))
     ]
     quantize_static(
-        str(ready), str(out), Reader(), QuantFormat.QOperator, activation_type=QuantType.QUInt8, per_channel=True,
-        nodes_to_exclude=front[:3] + last,
+        str(ready), str(path), Reader(), QuantFormat.QOperator, activation_type=QuantType.QUInt8, per_channel=True,
+        nodes_to_exclude=front[:floats] + last,
         calibrate_method=CalibrationMethod.Percentile, extra_options={"CalibPercentile": 99.99},
         op_types_to_quantize=["Conv", "Add", "Clip"],
     )  # fmt: skip
     ready.unlink()
 
 
-def measure_sensitivity(tower: Tower, folder: Path, pictures: list[np.ndarray], batches: int) -> np.ndarray:
-    """(CHANNELS,): how far the tower's pooled view turns when one latent is replaced by another cell's.
+def measure_sensitivity(tower: Tower, folder: Path, pictures: list[np.ndarray], batches: int) -> dict[str, list[float]]:
+    """How far the tower's pooled view turns when one latent is replaced by another's: of a cell, and of the gist.
 
-    Every number is relative to the mean over the first level. What only people see is given the last seen level's mean.
+    Every number is relative to the mean over a cell's first level, the gist's in a frame of a single cell. What only
+    people see is given the last seen level's mean.
     """
     rng = np.random.default_rng(0)
-    encoder, head = load_encoder(folder), load_head(folder)
-    turned = np.zeros(CHANNELS)
+    encoder, head, gist_of, gist_head = (load(folder) for load in (load_encoder, load_head, load_gist, load_gist_head))
+    turned, gist_turned = np.zeros(CHANNELS), np.zeros(GIST)
     with torch.no_grad():
         for _ in range(batches):
             crops = np.stack([crop(pictures[i], 256, rng) for i in rng.integers(len(pictures), size=8)])
-            latents = quantise_ste(encoder(to_input(torch.from_numpy(crops))))[:, :SEEN]
-            depth = torch.full((8, *latents.shape[-2:]), SEEN_LEVELS)
-            before = tower.back(head(context(latents, depth, SEEN_LEVELS)))[1]
-            some = torch.rand(8, *latents.shape[-2:]) < 0.25
+            seen, features = encoder(to_input(torch.from_numpy(crops)))
+            latents = quantise_ste(seen)[:, :SEEN]
+            gist = quantise_ste(torch.tanh(gist_of(tower.back(features)[1])))
+            rows, cols = latents.shape[-2:]
+
+            def view(cells: Tensor, whole: Tensor, levels: int, gist_levels: int) -> Tensor:
+                depth = torch.full((len(cells), *cells.shape[-2:]), levels)
+                held = gist_context(whole, torch.full((len(cells),), gist_levels))
+                around = context(cells, depth, SEEN_LEVELS)
+                return gist_head(tower.back(head(around))[0], around, held)[1]
+
+            before = view(latents, gist, SEEN_LEVELS, 0)
+            some = torch.rand(8, rows, cols) < 0.25
             for channel in range(SEEN):
                 other = latents.clone()
                 other[:, channel] = torch.where(some, latents[:, channel].roll(1, 0), latents[:, channel])
                 moved = (other[:, channel] - latents[:, channel]).square().mean().clamp_min(1e-4)
-                after = tower.back(head(context(other, depth, SEEN_LEVELS)))[1]
-                turned[channel] += float((1 - F.cosine_similarity(before, after)).mean() / moved)
+                after = view(other, gist, SEEN_LEVELS, 0)
+                turned[channel] += float((1 - F.cosine_similarity(before, after)).mean() / moved) / (rows * cols)
+            before = view(latents, gist, GIST_CELLS, GIST_LEVELS)
+            for number in range(GIST):
+                whole = gist.clone()
+                whole[:, number] = gist[:, number].roll(1, 0)
+                moved = (whole[:, number] - gist[:, number]).square().mean().clamp_min(1e-4)
+                after = view(latents, whole, GIST_CELLS, GIST_LEVELS)
+                gist_turned[number] += float((1 - F.cosine_similarity(before, after)).mean() / moved) / (rows * cols)
     turned[SEEN:] = turned[SEEN - LEVEL_SIZES[SEEN_LEVELS - 1] : SEEN].mean()
-    return np.asarray((turned / turned[: LEVEL_SIZES[0]].mean()).round(4))
+    unit = turned[: LEVEL_SIZES[0]].mean()
+    return {
+        "sensitivity": (turned / unit).round(4).tolist(),
+        "gist_sensitivity": (gist_turned / unit).round(4).tolist(),
+    }
 
 
 if __name__ == "__main__":

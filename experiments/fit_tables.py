@@ -28,10 +28,10 @@ from vidtok.entropy import NEIGHBOURS, NO_VALUE, SHAPES, fit_tables, load_tables
 from vidtok.live.recording import Loop
 from vidtok.live.sender import SendConfig
 from vidtok.tokenizer.edge import WEIGHTS, EdgeEncoder
-from vidtok.tokenizer.fsq import LEVELS, VALUE_BITS, VALUES, quantise
+from vidtok.tokenizer.fsq import GIST_LEVELS, LEVELS, VALUE_BITS, VALUES, quantise
 
 Counts = dict[str, NDArray[np.int64]]
-PRICES = (60.0, 15.0, 4.0)  # from coarse to fine
+PRICES = (200.0, 60.0, 15.0)  # from coarse to fine
 
 
 def main() -> None:
@@ -88,9 +88,10 @@ def count_clip(path: Path, price: float, seconds: float, counts: Counts, encoder
 def count_picture(pixels: NDArray[np.uint8], counts: Counts, encoder: EdgeEncoder) -> None:
     """Count the values of a picture, told whole to someone who holds nothing; where edits stand says nothing here."""
     base = blank(Grid(pixels.shape[1], pixels.shape[0]))
-    edits = diff(quantise(encoder(pixels)), base, (base.visible() * LEVELS).astype(np.uint8))
+    every, values = (base.visible() * LEVELS).astype(np.uint8), quantise(encoder(pixels))
+    edits = diff(values, base, every, gist=quantise(encoder.gist()), gist_to=GIST_LEVELS)
     symbols = patch_symbols(base, edits, load_tables())
-    count_symbols([symbol for symbol in symbols if symbol[0] == "value"], counts)
+    count_symbols([symbol for symbol in symbols if symbol[0] in ("value", "gist_value")], counts)
 
 
 def count_symbols(symbols: Symbols, counts: Counts) -> None:
@@ -119,6 +120,13 @@ def gains(halves: tuple[Counts, Counts]) -> dict[str, float]:
     for name in ("dimension", "neighbours", "both"):
         pairs = [_cost(known[i], _views(halves[1 - i]["value"].astype(float))[name][:, :NO_VALUE]) for i in (0, 1)]
         out[f"value_bits_held_cells_{name}"] = round(sum(c for c, _ in pairs) / max(1.0, sum(n for _, n in pairs)), 4)
+    for name, part in (("new", slice(NO_VALUE, None)), ("held", slice(NO_VALUE))):
+        whole = [half["gist_value"][:, :, part].astype(float) for half in halves]
+        pairs = [
+            _cost(whole[i], fit_tables(halves[1 - i]).frequencies["gist_value"][:, :, part].astype(float))
+            for i in (0, 1)
+        ]
+        out[f"gist_value_bits_{name}"] = round(sum(c for c, _ in pairs) / max(1.0, sum(n for _, n in pairs)), 4)
     flat = [half["edited"].astype(float) for half in halves]
     positions = [_cost(flat[i], fit_tables(halves[1 - i]).frequencies["edited"].astype(float)) for i in (0, 1)]
     edits = sum(half["edited"][..., 1].sum() for half in halves)

@@ -67,17 +67,17 @@ class Judge:
             warnings.simplefilter("ignore")  # the tracer points out that the size is fixed, as it should be
             torch.onnx.export(
                 _Judging(tower), (torch.zeros(1, 3, height, width),), stored, input_names=["picture"],
-                output_names=["pooled", "scores"], opset_version=17, dynamo=False,
+                output_names=["maps", "pooled", "scores"], opset_version=17, dynamo=False,
             )  # fmt: skip
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(stored.getvalue(), options, providers=["CPUExecutionProvider"])
 
-    def __call__(self, picture: Pixels) -> tuple[Floats, int]:
-        """(H, W, 3) RGB -> pooled features (1280,), label."""
+    def __call__(self, picture: Pixels) -> tuple[Floats, Floats, int]:
+        """(H, W, 3) RGB -> features place by place (1280, h, w), pooled (1280,), label."""
         x = (picture.astype(np.float32) - np.float32(127)) / np.float32(128)
-        pooled, scores = self._session.run(None, {"picture": np.ascontiguousarray(x.transpose(2, 0, 1)[None])})
-        return pooled[0], int(scores[0].argmax())
+        maps, pooled, scores = self._session.run(None, {"picture": np.ascontiguousarray(x.transpose(2, 0, 1)[None])})
+        return maps[0], pooled[0], int(scores[0].argmax())
 
 
 class _Judging(torch.nn.Module):
@@ -85,9 +85,9 @@ class _Judging(torch.nn.Module):
         super().__init__()
         self.tower = tower
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        pooled = self.tower(x)[1]
-        return pooled, self.tower.back.classify(pooled)
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        maps, pooled = self.tower.back(self.tower.front(x)[2])
+        return maps, pooled, self.tower.back.classify(pooled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +96,7 @@ class Look:
 
     pixels: Pixels
     luma: Pixels
+    maps: NDArray[np.float16]
     pooled: Floats
     label: int
     unseen: Floats
@@ -111,8 +112,8 @@ class Bench:
 
     def look(self, pixels: Pixels) -> Look:
         """Judge a picture."""
-        pooled, label = self.judge(pixels)
-        return Look(pixels, luma(pixels), pooled, label, self.unseen(pixels)[0])
+        maps, pooled, label = self.judge(pixels)
+        return Look(pixels, luma(pixels), maps.astype(np.float16), pooled, label, self.unseen(pixels)[1])
 
 
 class Scorer:
@@ -137,6 +138,7 @@ class Scorer:
                 picture = None if self._picture is None else self._picture.pixels
             assert self._sight is not None
             scores["feature_cosine_tokens"] = cosine(self._sight.pooled, true.pooled)
+            scores["feature_cosine_places_tokens"] = cosine_of_places(self._sight.maps, true.maps)
             scores["top1_agreement_tokens"] = float(int(self._sight.scores.argmax()) == true.label)
         if picture is not None:
             if self._picture is None or not np.array_equal(picture, self._picture.pixels):
@@ -157,6 +159,7 @@ class Scorer:
             "feature_cosine_tokens": tokens,
             "feature_cosine_viewer": viewer,
             "feature_cosine_unseen": means.get("feature_cosine_unseen"),
+            "feature_cosine_places": means.get("feature_cosine_places" + "_tokens" * through_tokens),
             "top1_agreement": top1_tokens if through_tokens else top1,
             "top1_agreement_tokens": top1_tokens,
             "top1_agreement_viewer": top1 if ours else None,
@@ -173,6 +176,7 @@ def compare(picture: Look, true: Look) -> dict[str, float]:
     return {
         "feature_cosine": cosine(picture.pooled, true.pooled),
         "feature_cosine_unseen": cosine(picture.unseen, true.unseen),
+        "feature_cosine_places": cosine_of_places(picture.maps, true.maps),
         "top1_agreement": float(picture.label == true.label),
         "psnr_db": psnr_db(picture.pixels, true.pixels),
         "ssim": float(structural_similarity(picture.luma, true.luma, **SSIM)),
@@ -183,6 +187,13 @@ def cosine(a: Floats, b: Floats) -> float:
     """Between two vectors; 1 for equal ones to the last digit."""
     wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
     return float(wide_a @ wide_b / np.sqrt((wide_a @ wide_a) * (wide_b @ wide_b) + 1e-30))
+
+
+def cosine_of_places(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """The mean over places of the cosine between two feature maps (C, h, w): what is where."""
+    one, other = (x.reshape(len(x), -1).astype(np.float32) for x in (a, b))
+    lengths = np.linalg.norm(one, axis=0) * np.linalg.norm(other, axis=0)
+    return float(((one * other).sum(0) / np.maximum(lengths, np.float32(1e-9))).mean())
 
 
 def psnr_db(a: Pixels, b: Pixels) -> float:

@@ -1,10 +1,14 @@
-"""What the tokenizer learns from: crops of photographs, of clips and of written pages, each seen three ways.
+"""What the tokenizer learns from: crops of photographs, of clips and of written pages, each seen four ways.
 
     crop --clean--------------------------------> front half of the tower --> features    the target
          --noise, exposure, compression---------> front half of the tower --> features    what a camera gives
          --moved a few pixels-------------------> front half of the tower --> features    the next frame of a pan
+         --later--------------------------------> front half of the tower --> features    what it has become meanwhile
 
-The front half never learns, so all of it is computed once and kept in files beside the checkpoints.
+Later is the same crop of a later frame of the clip; of a photograph, another crop of it, or something of another
+photograph that has come in. Some crops are made of two photographs to begin with: what is asked is what the tower sees,
+and it sees something in any picture. The front half never learns, so all of it is computed once and kept in files
+beside the checkpoints.
 """
 
 from __future__ import annotations
@@ -20,14 +24,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from experiments.pictures import load_clips, load_images
+from experiments.pictures import load_films, load_images
 from vidtok.model.tower import FEATURES, Tower, to_input
 
 SIDE = 256  # pixels of a crop
 MAPS = SIDE // 16
-WAYS = ("clean", "noisy", "moved")
+WAYS = ("clean", "noisy", "moved", "later")
 MOST_MOVE = 4  # pixels
+MADE_UP = 0.3  # of the crops of photographs are made of two
 _BATCH = 32
+
+Pictures = list[NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -45,15 +52,11 @@ def prepare(out: Path, images: Path | None, clips: Path | None, count: int, towe
     """The lessons in `out`, made if they are not there: two thirds photographs, a quarter clips, the rest pages."""
     if not (out / "lessons.done").exists():
         rng = np.random.default_rng(seed)
-        pools = []
-        if images is not None:
-            pools.append((0.66, load_images(images, 320)))
-        if clips is not None:
-            pools.append((0.26, load_clips(clips, 320, 0.5, 16)))
-        pools = [(share, pool) for share, pool in pools if pool]
-        if not pools:
+        photographs = [] if images is None else load_images(images, 320)
+        films = [] if clips is None else load_films(clips, 320, 0.4, 24)
+        if not photographs and not films:
             raise SystemExit("nothing to learn from: name a folder with --images and/or --clips")
-        _write(out, pools, count, tower, rng)
+        _write(out, photographs, films, count, tower, rng)
         (out / "lessons.done").touch()
     return load(out)
 
@@ -65,7 +68,7 @@ def load(out: Path) -> Lessons:
 
 
 def _write(
-    out: Path, pools: list[tuple[float, list[NDArray[np.uint8]]]], count: int, tower: Tower, rng: np.random.Generator
+    out: Path, photographs: Pictures, films: list[Pictures], count: int, tower: Tower, rng: np.random.Generator
 ) -> None:
     def create(name: str, dtype: type, *shape: int) -> np.memmap:
         return np.lib.format.open_memmap(out / f"{name}.npy", "w+", dtype, (count, *shape))
@@ -73,27 +76,79 @@ def _write(
     pictures = create("pictures", np.uint8, SIDE, SIDE, 3)
     maps = {way: create(way, np.float16, MAPS, MAPS, FEATURES) for way in WAYS}
     fonts = page_fonts()
-    shares = np.cumsum([share for share, _ in pools])
+    page, film = 0.08, 0.26 if photographs else 1.0
     for start in tqdm(range(0, count, _BATCH), "lessons"):
-        size = min(_BATCH, count - start)
-        wide = np.empty((size, SIDE + MOST_MOVE, SIDE + MOST_MOVE, 3), np.uint8)
-        for one in wide:
-            kind = int(np.searchsorted(shares, rng.random()))
-            if kind < len(pools):
-                pool = pools[kind][1]
-                one[:] = crop(pool[int(rng.integers(len(pool)))], SIDE + MOST_MOVE, rng)
+        pairs = []
+        for kind in rng.random(min(_BATCH, count - start)):
+            if kind < page:
+                pairs.append(pages(fonts, rng))
+            elif films and kind < page + film:
+                pairs.append(of_film(films[int(rng.integers(len(films)))], rng))
             else:
-                one[:] = written_page(SIDE + MOST_MOVE, rng, fonts)
+                pairs.append(of_photographs(photographs, rng))
+        wide, later = (np.stack(part) for part in zip(*pairs, strict=True))
         clean = wide[:, :SIDE, :SIDE]
-        pictures[start : start + size] = clean
+        pictures[start : start + len(clean)] = clean
         noisy = np.stack([disturb(picture, rng) for picture in clean])
         y, x = rng.integers(MOST_MOVE + 1, size=2)
         moved = np.stack([disturb(picture, rng, 0.5) for picture in wide[:, y : y + SIDE, x : x + SIDE]])
-        for way, seen in zip(WAYS, (clean, noisy, moved), strict=True):
+        for way, seen in zip(WAYS, (clean, noisy, moved, later[:, :SIDE, :SIDE]), strict=True):
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
                 x_in = to_input(torch.from_numpy(np.ascontiguousarray(seen)))
                 features = tower.front(x_in.contiguous(memory_format=torch.channels_last))[2]
-            maps[way][start : start + size] = features.float().permute(0, 2, 3, 1).numpy()
+            maps[way][start : start + len(clean)] = features.float().permute(0, 2, 3, 1).numpy()
+
+
+def of_film(frames: Pictures, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A crop of a frame, and the same crop of a frame up to three seconds later, coloured alike."""
+    first = int(rng.integers(len(frames)))
+    then = min(first + int(rng.integers(1, 9)), len(frames) - 1)
+    seed = int(rng.integers(1 << 30))
+    one, other = (crop(frames[i], SIDE + MOST_MOVE, np.random.default_rng(seed)) for i in (first, then))
+    seed = int(rng.integers(1 << 30))
+    return coloured(one, np.random.default_rng(seed)), coloured(other, np.random.default_rng(seed))
+
+
+def of_photographs(pool: Pictures, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A crop, perhaps of two photographs, and what may have become of it: something has come in, or the view is new."""
+    size = SIDE + MOST_MOVE
+    one, guest = (pool[int(i)] for i in rng.integers(len(pool), size=2))
+    now, entering = coloured(crop(one, size, rng), rng), coloured(crop(guest, size, rng), rng)
+    if rng.random() < MADE_UP:
+        now = pasted(now, coloured(crop(pool[int(rng.integers(len(pool)))], size, rng), rng), rng)
+    if rng.random() < 0.5:
+        both = now, pasted(now, entering, rng)
+        return both if rng.random() < 0.5 else both[::-1]
+    side = int(rng.integers(size * 2 // 3, size))
+    y, x = rng.integers(size - side + 1, size=2)
+    return now, cv2.resize(now[y : y + side, x : x + side], (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def pasted(under: NDArray[np.uint8], over: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A rectangle of one picture on another of the same size."""
+    size, out = under.shape[0], under.copy()
+    height, width = (int(size * n) for n in rng.uniform(0.25, 0.8, 2))
+    (y, x), (from_y, from_x) = (
+        (int(rng.integers(size - height + 1)), int(rng.integers(size - width + 1))) for _ in range(2)
+    )
+    out[y : y + height, x : x + width] = over[from_y : from_y + height, from_x : from_x + width]
+    return out
+
+
+def coloured(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The picture under other light, half of the time: brightness, contrast, and each colour's share."""
+    if rng.random() < 0.5:
+        return picture
+    gain = rng.uniform(0.75, 1.25) * rng.uniform(0.9, 1.1, 3)
+    mean = picture.mean((0, 1))
+    table = (np.arange(256)[:, None] - mean) * gain + mean + rng.uniform(-20, 20)
+    table = np.clip(table + 0.5, 0, 255).astype(np.uint8)
+    return cv2.LUT(picture, np.ascontiguousarray(table[None]))
+
+
+def pages(fonts: list[str], rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A written page, and another."""
+    return written_page(SIDE + MOST_MOVE, rng, fonts), written_page(SIDE + MOST_MOVE, rng, fonts)
 
 
 def crop(picture: NDArray[np.uint8], size: int, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -21,10 +21,11 @@ def load_images(folder: Path, short_side: int) -> list[NDArray[np.uint8]]:
     return [_scaled(picture, short_side) for picture in loaded if picture is not None]
 
 
-def load_clips(folder: Path, short_side: int, every_s: float, most: int) -> list[NDArray[np.uint8]]:
+def load_films(folder: Path, short_side: int, every_s: float, most: int) -> list[list[NDArray[np.uint8]]]:
     """Frames of every clip below a folder, one each `every_s` seconds, at most `most` a clip."""
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEOS)
-    return [frame for p in tqdm(paths, "clips") for frame in _sample(p, short_side, every_s, most)]
+    films = [_sample(p, short_side, every_s, most) for p in tqdm(paths, "clips")]
+    return [frames for frames in films if frames]
 
 
 def _sample(path: Path, short_side: int, every_s: float, most: int) -> list[NDArray[np.uint8]]:

@@ -32,7 +32,8 @@ QUICK_CLIPS, QUICK_SECONDS = 4, 2.0
 KEY = ("system", "setting", "clip")
 COLUMNS = (
     "kbps", "wire_kbps", "tokens_per_s", "feature_cosine", "feature_cosine_tokens", "feature_cosine_viewer",
-    "feature_cosine_unseen", "top1_agreement", "top1_agreement_tokens", "top1_agreement_viewer", "psnr_db", "ssim",
+    "feature_cosine_unseen", "feature_cosine_places", "top1_agreement", "top1_agreement_tokens",
+    "top1_agreement_viewer", "psnr_db", "ssim",
 )  # fmt: skip
 
 
@@ -211,6 +212,8 @@ def report(args: argparse.Namespace, rows: list[Row], summary: Row, systems: dic
             "knows at that frame's time, the mean over all frames; ours through token head or viewer, whichever is "
             "better on that clip, both beside it. `top1_agreement`: how often the label is the same.",
             "- `feature_cosine_unseen`: EfficientNet-lite2, through pictures for every system.",
+            "- `feature_cosine_places`: as `feature_cosine`, but each of the last maps' places with its own, before "
+            "they are pooled: whether it is known what is where.",
             "- `tokens_per_s`: 258 a picture for hosted models, every cell of every frame for decoded video, tokens "
             "sent for ours.",
             "",

@@ -43,8 +43,8 @@ from vidtok.live.sender import SendConfig
 from vidtok.model.reader import Reader
 from vidtok.model.tower import FEATURES, Back, Front, Tower, load_tower
 from vidtok.tokenizer.fsq import SEEN_LEVELS
-from vidtok.tokenizer.networks import SEEN_CONTEXT, TokenHead
-from vidtok.tokenizer.store import load_head
+from vidtok.tokenizer.networks import GIST_CONTEXT, SEEN_CONTEXT, GistHead, TokenHead
+from vidtok.tokenizer.store import load_gist_head, load_head
 
 Pixels = NDArray[np.uint8]
 PARTS = {
@@ -113,16 +113,19 @@ class OnnxReader:
 
     def __init__(self, size: tuple[int, int]) -> None:
         (width, height), grid = size, Grid(*size)
-        self._head = onnx_network(load_head(), (1, SEEN_CONTEXT, grid.rows, grid.cols))
-        self._back = onnx_network(_Labels(tower().back), (1, FEATURES, height // UNIT, width // UNIT))
+        cells = (1, SEEN_CONTEXT, grid.rows, grid.cols)
+        self._head = onnx_network(load_head(), cells, any_size=True)
+        self._back = onnx_network(
+            _Reading(), (1, FEATURES, height // UNIT, width // UNIT), cells, (1, GIST_CONTEXT), any_size=True
+        )
         self._tower = onnx_network(
             nn.Sequential(_Features(tower().front), _Labels(tower().back)), (1, 3, height, width)
         )
 
     def read(self, canvas: Canvas) -> NDArray[np.float32]:
         """Probabilities of the labels (1000,), from a canvas."""
-        features = self._head(reader_module.canvas_context(canvas, SEEN_LEVELS).numpy())
-        return self._back(features[:, :, *reader_module.frame_places(canvas)])[0]
+        cells, gist = (part.numpy() for part in reader_module.canvas_context(canvas, SEEN_LEVELS))
+        return self._back(self._head(cells)[:, :, *reader_module.frame_places(canvas)], cells, gist)[0]
 
     def judge(self, pixels: Pixels) -> NDArray[np.float32]:
         """Probabilities of the labels (1000,), from a picture (H, W, 3)."""
@@ -139,6 +142,15 @@ class _Features(nn.Module):
         return self.front(x)[2]
 
 
+class _Reading(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.back, self.gist_head = tower().back, load_gist_head()
+
+    def forward(self, features: Tensor, cells: Tensor, gist: Tensor) -> Tensor:
+        return self.back.classify(self.gist_head(self.back(features)[0], cells, gist)[1]).softmax(1)
+
+
 class _Labels(nn.Module):
     def __init__(self, back: Back) -> None:
         super().__init__()
@@ -148,16 +160,23 @@ class _Labels(nn.Module):
         return self.back.classify(self.back(features)[1]).softmax(1)
 
 
-def onnx_network(network: nn.Module, shape: tuple[int, ...]) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """A network of one input and one output, as a function that onnxruntime runs on one thread."""
+def onnx_network(
+    network: nn.Module, *shapes: tuple[int, ...], any_size: bool = False
+) -> Callable[..., NDArray[np.float32]]:
+    """A network of one output, as a function that onnxruntime runs on one thread; a map of cells may be of any size."""
     stored = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer points out that the size is fixed, as it should be
-        torch.onnx.export(network, (torch.zeros(shape),), stored, input_names=["x"], opset_version=17, dynamo=False)
+        names = [f"x{number}" for number in range(len(shapes))]
+        cells = {name: {2: "rows", 3: "cols"} for name, s in zip(names, shapes, strict=True) if s[1] == SEEN_CONTEXT}
+        torch.onnx.export(
+            network, tuple(torch.zeros(shape) for shape in shapes), stored, input_names=names,
+            dynamic_axes=cells if any_size else None, opset_version=17, dynamo=False,
+        )  # fmt: skip
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(stored.getvalue(), options, providers=["CPUExecutionProvider"])
-    return lambda x: session.run(None, {"x": np.ascontiguousarray(x)})[0]
+    return lambda *xs: session.run(None, {n: np.ascontiguousarray(x) for n, x in zip(names, xs, strict=True)})[0]
 
 
 # Ours
@@ -198,7 +217,8 @@ def _parts(taped: Taped, views: _Views) -> dict[str, float]:
     with ExitStack() as stack:
         stack.enter_context(meter.watching(receiver_module, {"decode": ["decode_payload"], "patch": ["patch"]}))
         stack.enter_context(meter.watching(reader_module, {"head": ["canvas_context"]}))
-        stack.enter_context(meter.watching(TokenHead, {"head": ["forward"]}))
+        for head in (TokenHead, GistHead):
+            stack.enter_context(meter.watching(head, {"head": ["forward"]}))
         stack.enter_context(meter.watching(Back, {"back": ["forward", "classify"]}))
         spent = meter.measure("rest", partial(replay_receiver, new_receiver(), taped, views))
     return {part: spent.get(part, 0.0) for part in PARTS}
@@ -268,13 +288,14 @@ def jpeg(clip: Clip) -> Pass:
 
 @cache
 def half_macs(width: int, height: int) -> int:
-    """Of one reading of our canvas: the token head on all of its cells, the back half on those of a frame."""
+    """Of one reading of our canvas: the token head on all of its cells, the back half on those of a frame, the gist."""
     with torch.device("meta"):
-        head, back = TokenHead(), Back()
+        head, back, gist_head = TokenHead(), Back(), GistHead()
         grid = Grid(width, height)
         context = torch.zeros(1, SEEN_CONTEXT, grid.rows, grid.cols)
         features = torch.zeros(1, FEATURES, height // UNIT, width // UNIT)
-    return macs_of(lambda: (head(context), back.classify(back(features)[1])))
+        gist = torch.zeros(1, GIST_CONTEXT)
+    return macs_of(lambda: (head(context), back.classify(gist_head(back(features)[0], context, gist)[1])))
 
 
 @cache

@@ -174,7 +174,7 @@ class Judge:
 
     @torch.inference_mode()
     def _read(self, canvas: Canvas) -> Floats:
-        return np.asarray(self._head(canvas_context(canvas, SEEN_LEVELS))[0].numpy()[:, *frame_places(canvas)])
+        return np.asarray(self._head(canvas_context(canvas, SEEN_LEVELS)[0])[0].numpy()[:, *frame_places(canvas)])
 
     def _shown(self, canvas: Canvas) -> Pixels:
         return self._once("viewer", canvas, self._viewer.show)

@@ -25,7 +25,7 @@ from experiments.bench import Row
 QUALITIES = (0.75, 0.80, 0.84, 0.87)
 COLUMNS = (
     "kbps", "tokens_per_s", "feature_cosine", "feature_cosine_tokens", "feature_cosine_viewer",
-    "feature_cosine_unseen", "top1_agreement", "psnr_db", "ssim",
+    "feature_cosine_unseen", "feature_cosine_places", "top1_agreement", "psnr_db", "ssim",
 )  # fmt: skip
 DRAWS = 1000
 INTERVAL = (2.5, 97.5)  # percentiles

@@ -28,7 +28,7 @@ from experiments.text_figures import draw_accuracy, draw_rate, draw_seconds, dra
 HEIGHTS, HAND, QUICK_HEIGHTS = "10,14,20,28,40,56", "14,56", "14,56"
 KEY = ("system", "setting", "clip")
 CHOSEN: dict[str, tuple[str, ...]] = {  # settings by the words that their names begin with; none: a quick run's
-    "vidtok": ("price 12", "price 2", "price 1"),
+    "vidtok": ("price 12", "price 5", "price 2"),
     "vidtok-dense": ("6 levels",),
     "jpeg-1fps": ("q30", "q75"),
     "frame-filter": ("q75 0.95", "q30 0.999"),

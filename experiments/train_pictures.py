@@ -2,9 +2,10 @@
 
     python -m experiments.train_pictures --out DIR [--steps N]
 
-`--out` is the folder of a finished `experiments.train_tokenizer`: its lessons and its levels for the model are taken
-as they are. A picture must look like the true one in pixels, and to the tower: what the viewer draws goes through the
-whole tower, whose view of it must be its view of the true picture. Checkpoints, resumes, draws its curve.
+`--out` is the folder of a finished `experiments.train_tokenizer`: its lessons, its levels for the model and its gist
+are taken as they are. A picture must look like the true one in pixels, and to the tower: what the viewer draws goes
+through the whole tower, whose view of it must be its view of the true picture, from the first edges on. Checkpoints,
+resumes, draws its curve.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from torch import Tensor, nn
 from experiments.lessons import Lessons, load
 from experiments.train_tokenizer import Trainee, averaged_weights, averaging, learn, relative_error
 from vidtok.model.tower import Tower, load_tower, to_input
-from vidtok.tokenizer.fsq import CHANNELS, LEVELS
-from vidtok.tokenizer.networks import SEEN, Detail, Squeeze, Viewer, context, quantise_ste
+from vidtok.tokenizer.fsq import CHANNELS, GIST_LEVELS, LEVELS
+from vidtok.tokenizer.networks import SEEN, Detail, Squeeze, Viewer, context, gist_context, quantise_ste
 
 SPREAD = 0.8  # of the last level before tanh, so that all eight values are used
 LINEAR_RATE = 0.03  # of the learning rate: their thousands of small weights start at the optimum
-DEPTH_SHARE = (0.10, 0.14, 0.16, 0.16, 0.14, 0.30)  # how often a crop is held at 1, 2, ... levels
+DEPTH_SHARE = (0.14, 0.20, 0.18, 0.14, 0.12, 0.22)  # how often a crop is held at 1, 2, ... levels
+GIST_SHARE = (0.1, 0.05, 0.1, 0.15, 0.2, 0.4)  # how often 0, 1, 2, ... levels of the gist are held
 
 
 class Artist(nn.Module):
@@ -67,13 +69,13 @@ class Artist(nn.Module):
         draw.weight[SEEN:CHANNELS] = (patterns * spread / (0.75 * SPREAD)).T.reshape(size, 3, 32, 32)
         draw.bias.zero_()  # one a colour is too few for the mean cell, which goes in with the first level held
         draw.weight[CHANNELS] = told[-1].reshape(3, 32, 32)
-        for last in (self.detail.narrow[-1], self.viewer.detail[-2]):
+        for last in (self.detail.narrow[-1], self.viewer.detail[-2], self.viewer.gist[-1]):
             last.weight.mul_(0.05)
             last.bias.zero_()
 
 
 def step_loss(
-    net: Artist, squeeze: Squeeze, tower: Tower, lessons: Lessons, batch: int, rng: np.random.Generator
+    net: Artist, trained: Trainee, tower: Tower, lessons: Lessons, batch: int, rng: np.random.Generator
 ) -> tuple[Tensor, dict[str, float]]:
     """One batch's loss and its parts."""
     chosen = np.sort(rng.integers(len(lessons), size=batch))
@@ -86,13 +88,17 @@ def step_loss(
     grain = float(rng.uniform(0, 0.03))
     with torch.autocast("cpu", torch.bfloat16):
         with torch.no_grad():
-            model_part = torch.tanh(squeeze(seen).float())
+            model_part = torch.tanh(trained.squeeze(seen).float())
             true_maps, true_pooled = (t.float() for t in tower.back(maps["clean"]))
+            gist = torch.tanh(trained.gist(true_pooled))
+            true_edges = tower.front(true)[:2]
         mine = torch.tanh(net.detail(true + grain * torch.randn_like(true), seen, model_part).float())
         latents = torch.cat([model_part, mine], 1)
         depth = _depth(batch, *latents.shape[-2:], rng)
-        picture = net.viewer(context(quantise_ste(latents), depth)).contiguous(memory_format=torch.channels_last)
-        features = tower.front(picture)[2]
+        gist_depth = torch.from_numpy(rng.choice(GIST_LEVELS + 1, size=batch, p=GIST_SHARE))
+        picture = net.viewer(context(quantise_ste(latents), depth), gist_context(quantise_ste(gist), gist_depth))
+        picture = picture.contiguous(memory_format=torch.channels_last)
+        *edges, features = tower.front(picture)
         view, pooled = tower.back(features)
     error = picture.float() - true
     mse = error.square().mean((1, 2, 3))
@@ -101,7 +107,8 @@ def step_loss(
     cosine = F.cosine_similarity(pooled.float(), true_pooled)
     spread = relative_error(view, true_maps)
     pixels = error.abs().mean() + 0.5 * coarse + 8 * mse.mean()
-    loss = 2 * pixels + 0.5 * (1 - cosine).mean() + 0.15 * spread + 0.15 * middle
+    look = sum(relative_error(mine, theirs) for mine, theirs in zip(edges, true_edges, strict=True))
+    loss = 1.5 * pixels + (1 - cosine).mean() + 0.3 * spread + 0.3 * middle + 0.15 * look
     full = depth.float().mean((1, 2)) > LEVELS - 0.5
     parts = {"loss": loss, "pixels": pixels, "cosine": cosine.mean(), "middle": middle,
              "db": (10 * torch.log10(4 / mse)).mean()}  # fmt: skip
@@ -123,6 +130,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="experiments.train_pictures", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/tokenizer"), help="that of experiments.train_tokenizer")
+    parser.add_argument("--start", type=Path, help="an earlier run whose weights to begin from, as far as they fit")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=6e-4, help="peak learning rate")
@@ -136,7 +144,7 @@ def main() -> None:
     lessons = load(args.out)
     trained = Trainee()
     trained.load_state_dict(averaged_weights(torch.load(args.out / "checkpoint.pt", weights_only=True)))
-    squeeze = trained.squeeze.eval().requires_grad_(False)
+    trained.eval().requires_grad_(False)
     net = Artist().to(memory_format=torch.channels_last)
     linear = [p for part in (net.detail.linear, net.detail.told, net.viewer.linear) for p in part.parameters()]
     others = [p for p in net.parameters() if all(p is not one for one in linear)]
@@ -145,10 +153,13 @@ def main() -> None:
     folder = args.out / "pictures"
     folder.mkdir(exist_ok=True)
     if not (folder / "checkpoint.pt").exists():
-        net.begin(squeeze, lessons)
+        net.begin(trained.squeeze, lessons)
+        if args.start is not None:
+            earlier = averaged_weights(torch.load(args.start / "pictures" / "checkpoint.pt", weights_only=True))
+            net.load_state_dict(earlier, strict=False)
 
     def one(step: int) -> tuple[Tensor, dict[str, float]]:
-        return step_loss(net, squeeze, tower, lessons, args.batch, np.random.default_rng((args.seed, 1, step)))
+        return step_loss(net, trained, tower, lessons, args.batch, np.random.default_rng((args.seed, 1, step)))
 
     learn(args, folder, net, optimiser, averaging(net), one, ("loss", "cosine", "db", "db_full"))
 

@@ -3,10 +3,11 @@
     python -m experiments.train_tokenizer --images DIR --clips DIR --out DIR [--steps N]
 
 The front half of the tower never learns, so its features of all crops are computed once (`experiments/lessons.py`).
-Every step squeezes those of noisy, moved or clean crops, drops levels in some cells (so that every level stands alone
-and a half-known canvas still reads), and sends the rest through the token head into the tower's back half. The loss is
-how far that view is from the tower's view of the clean crop, plus what the numbers would cost to send, plus how much
-they hang on noise and on a few pixels' motion. Checkpoints, resumes where it stopped, draws its curve.
+Every step squeezes those of noisy, moved or clean crops, drops levels in some cells and of the gist (so that every
+level stands alone and a half-known canvas still reads), leaves cells as they were before while the gist has gone on,
+and sends the rest through the token head into the tower's back half, and through the gist head. The loss is how far
+that view is from the tower's view of the clean crop, plus what the numbers would cost to send, plus how much they hang
+on noise and on a few pixels' motion. Checkpoints, resumes where it stopped, draws its curve.
 `python -m experiments.train_pictures` goes on with the level for people; `experiments.export_tokenizer` ships both.
 """
 
@@ -25,16 +26,42 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from experiments.lessons import Lessons, prepare
-from experiments.pictures import load_clips
+from experiments.lessons import WAYS, Lessons, prepare
+from experiments.pictures import load_films
 from vidtok.model.tower import Tower, load_tower, to_input
-from vidtok.tokenizer.fsq import EDGES, LEVEL_OF, SEEN_LEVELS, VALUES
-from vidtok.tokenizer.networks import SEEN, SEEN_CONTEXT, Squeeze, TokenHead, context, quantise_ste
+from vidtok.tokenizer.fsq import (
+    EDGES,
+    GIST,
+    GIST_EDGES,
+    GIST_LEVEL_OF,
+    GIST_LEVELS,
+    LEVEL_OF,
+    SEEN_LEVELS,
+    VALUES,
+)
+from vidtok.tokenizer.networks import (
+    SEEN,
+    SEEN_CONTEXT,
+    Gist,
+    GistHead,
+    Squeeze,
+    TokenHead,
+    context,
+    gist_context,
+    quantise_ste,
+)
 
-DEPTH_SHARE = (0.20, 0.20, 0.20, 0.20, 0.20)  # how often a whole crop is held at 1, 2, ... levels
+DEPTH_SHARE = (0.08, 0.20, 0.20, 0.20, 0.16, 0.16)  # how often a whole crop is held at 0, 1, 2, ... levels
 PRICE = (0.06, 0.04, 0.015, 0.004, 0.001)  # of a thousand bits of a crop, on each level
 CALM = (1.0, 1.0, 0.6, 0.3, 0.1)  # how much a level is asked not to hang on noise
+GIST_SHARE = (0.16, 0.12, 0.16, 0.18, 0.18, 0.2)  # how often 0, 1, 2, ... levels of the gist are held
+GIST_PRICE = (0.25, 0.15, 0.08, 0.04, 0.02)
 WAY_SHARE = (0.55, 0.4, 0.05)  # clean, noisy, moved
+STALE_SHARE = 0.5  # of the crops are held as they were before
+SPREAD = 0.7  # of the gist's numbers before tanh, to begin with
+LINEAR_RATE = 0.03  # of the learning rate, for the gist's axes
+SQUEEZE_RATE = 0.4  # likewise, for what squeezes the cells
+TRUST_RATE = 20.0  # likewise, for how far the gist is followed
 CHANGE = VALUES / 2  # steps of a value from -1 to 1
 
 
@@ -57,22 +84,69 @@ class Rate(nn.Module):
         return -torch.log2(share.clamp_min(1e-6))
 
 
+class GistRate(nn.Module):
+    """About what each number of the gist would cost to send: a logistic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.centre = nn.Parameter(torch.zeros(GIST))
+        self.spread = nn.Parameter(torch.full((GIST,), -1.0))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """(B, GIST) -> bits, the same shape."""
+        half = 1 / VALUES
+        away, spread = latents - self.centre, self.spread.exp() + 0.02
+        share = torch.sigmoid((away + half) / spread) - torch.sigmoid((away - half) / spread)
+        return -torch.log2(share.clamp_min(1e-6))
+
+
 class Trainee(nn.Module):
     """What is trained."""
 
     def __init__(self) -> None:
         super().__init__()
         self.squeeze = Squeeze()
+        self.gist = Gist()
         self.head = TokenHead()
+        self.gist_head = GistHead()
         self.rate = Rate()
+        self.gist_rate = GistRate()
         self.thumbnail = nn.Sequential(nn.Conv2d(SEEN_CONTEXT, 3 * 16, 1), nn.PixelShuffle(4))  # one in 8 x 8 pixels
+
+    @torch.no_grad()
+    def begin(self, tower: Tower, lessons: Lessons, count: int = 2048) -> None:
+        """Let the gist begin as the principal axes of the tower's pooled view."""
+        chosen = np.array_split(np.linspace(0, len(lessons) - 1, count).astype(int), count // 32)
+        features = (torch.from_numpy(lessons.features["clean"][c]).permute(0, 3, 1, 2).float() for c in chosen)
+        views = torch.cat([tower.back(part)[1] for part in features])
+        mean = views.mean(0)
+        variance, axes = torch.linalg.eigh(torch.cov((views - mean).T))
+        variance = variance.clamp_min(1e-6 * variance[-1])  # of few lessons most are none
+        axes, spread = axes.flip(1)[:, :GIST], variance.flip(0)[:GIST].sqrt() / SPREAD
+        self.gist.linear.weight[:] = (axes / spread).T
+        self.gist.linear.bias[:] = -mean @ (axes / spread)
+        self.gist_head.draw.weight.zero_()
+        self.gist_head.draw.weight[:, :GIST] = axes * spread * 1.2  # about what tanh takes away
+        self.gist_head.draw.bias[:] = mean
+        for last in (self.gist.detail[-1], self.gist_head.detail[-1]):
+            last.weight.mul_(0.05)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """What learns how fast: what starts at an optimum must not be thrown out of it, switches must be free to go."""
+        shares = {"gist.linear": LINEAR_RATE, "gist_head.draw": LINEAR_RATE, "squeeze": SQUEEZE_RATE}
+        shares["gist_head.trust"] = TRUST_RATE
+        parts: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            share = next((rate for prefix, rate in shares.items() if name.startswith(prefix)), 1.0)
+            parts.setdefault(share, []).append(parameter)
+        return [{"params": parameters, "share": share} for share, parameters in parts.items()]
 
 
 def draw_depth(batch: int, rows: int, cols: int, rng: np.random.Generator) -> Tensor:
     """Levels held per cell (B, rows, cols): whole crops at one depth, or patches of anything from 0 to all."""
     depth = np.zeros((batch, rows, cols), np.int64)
     for one in depth:
-        one[:] = 1 + rng.choice(SEEN_LEVELS, p=DEPTH_SHARE)
+        one[:] = rng.choice(SEEN_LEVELS + 1, p=DEPTH_SHARE)
         if rng.random() < 0.25:
             most = SEEN_LEVELS + 1
             coarse = rng.integers(int(rng.random() < 0.8), most, size=(-(-rows // 3), -(-cols // 3)))
@@ -81,14 +155,22 @@ def draw_depth(batch: int, rows: int, cols: int, rng: np.random.Generator) -> Te
     return torch.from_numpy(depth)
 
 
+def draw_told(old: Tensor, new: Tensor, rng: np.random.Generator) -> Tensor:
+    """Which cells (B, 1, rows, cols) have been told anew: those that changed most, up to some share, or none at all."""
+    changed = (old - new).detach().square().sum(1, keepdim=True)
+    order = changed.flatten(1).argsort(1, descending=True).argsort(1).reshape(changed.shape)
+    share = torch.from_numpy(np.where(rng.random(len(old)) < 0.3, 0.0, rng.uniform(0, 0.7, len(old))))
+    return order < share[:, None, None, None] * changed[0].numel()
+
+
 def relative_error(guess: Tensor, true: Tensor) -> Tensor:
     """Mean squared error as a share of the truth's mean square."""
     return (guess.float() - true.float()).square().mean() / true.float().square().mean()
 
 
-def view_loss(tower: Tower, features: Tensor, target: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """How far the tower's view from tokens is from its view of the true picture: (loss, cosine of each crop)."""
-    maps, pooled = tower.back(features)
+def view_loss(tower: Tower, view: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """How far the view from tokens is from the tower's view of the true picture: (loss, cosine of each crop)."""
+    maps, pooled = view
     true_maps, true_pooled = target
     cosine = F.cosine_similarity(pooled.float(), true_pooled.float())
     spread = relative_error(maps, true_maps)
@@ -108,50 +190,88 @@ def step_loss(
         array = torch.from_numpy(lessons.features[way][chosen])
         return array.permute(0, 3, 1, 2).bfloat16().contiguous(memory_format=torch.channels_last)
 
-    clean, noisy, moved = maps("clean"), maps("noisy"), maps("moved")
+    def each(flags: Tensor) -> Tensor:
+        return flags[:, None, None, None]
+
+    clean, noisy, moved, later = (maps(way) for way in WAYS)
+    stale = torch.from_numpy(rng.random(batch) < STALE_SHARE)
+    way = torch.from_numpy(rng.choice(3, size=batch, p=WAY_SHARE))
+    now = torch.where(each(stale), later, clean)
     with torch.autocast("cpu", torch.bfloat16):
         with torch.no_grad():
-            target = tuple(t.float() for t in tower.back(clean))
-        still, hissing, shifted = (
-            torch.tanh(part.float()) for part in net.squeeze(torch.cat([clean, noisy, moved])).chunk(3)
+            target = tuple(t.float() for t in tower.back(now))
+            glimpsed = tower.back(torch.where(each(stale), now, torch.where(each(way == 0), clean, noisy)))[1].float()
+        still, hissing, shifted, become = (
+            torch.tanh(part.float()) for part in net.squeeze(torch.cat([clean, noisy, moved, later])).chunk(4)
         )
-        way = torch.from_numpy(rng.choice(3, size=batch, p=WAY_SHARE))[:, None, None, None]
-        latents = torch.where(way == 0, still, torch.where(way == 1, hissing, shifted))
+        latents = torch.where(each(way == 0), still, torch.where(each(way == 1), hissing, shifted))
+        latents = torch.where(each(stale) & draw_told(latents, become, rng), become, latents)
         depth = draw_depth(batch, *latents.shape[-2:], rng)
+        gist = torch.tanh(net.gist(torch.cat([glimpsed, target[1]])).float())
+        gist_depth = torch.from_numpy(rng.choice(GIST_LEVELS + 1, size=batch, p=GIST_SHARE))
         held = context(quantise_ste(latents), depth, SEEN_LEVELS)
         back = net.head(held)
-        known, cosine = view_loss(tower, back, target)
+        bare = tower.back(back)
+        view = net.gist_head(bare[0], held, gist_context(quantise_ste(gist[:batch]), gist_depth))
+        known, cosine = view_loss(tower, view, target)
+        alone = (1 - F.cosine_similarity(bare[1].float(), target[1])).mean()
         thumbnail = net.thumbnail(held).float()
-    middle = relative_error(back, clean)
+    middle = relative_error(back, now)
     small = F.avg_pool2d(to_input(torch.from_numpy(lessons.pictures[chosen])), 8)
-    weight = torch.where(depth.float().mean((1, 2)) > 1.5, 0.3, 0.06)
+    weight = torch.where(depth.float().mean((1, 2)) > 1.5, 0.3, 0.06) * ~stale
     pixels = ((thumbnail - small).square().mean((1, 2, 3)) * weight).mean()
     told = depth[:, None] > torch.from_numpy(LEVEL_OF[:SEEN])[:, None, None]
-    smeared = latents + (torch.rand_like(latents) - 0.5) * (2 / VALUES)
-    bits = net.rate(smeared) * told / 1000
-    sizes = np.diff(EDGES[: SEEN_LEVELS + 1])
-    each, calm = (torch.from_numpy(np.repeat(n, sizes).astype(np.float32))[:, None, None] for n in (PRICE, CALM))
-    cost = (bits * each).sum((1, 2, 3)).mean()
+    bits = net.rate(smeared(latents)) * told / 1000
+    gist_told = gist_depth[:, None] > torch.from_numpy(GIST_LEVEL_OF)
+    gist_bits = net.gist_rate(smeared(gist[:batch])) * gist_told / 1000
+    prices, calm = (spread_over(n, EDGES[: SEEN_LEVELS + 1])[:, None, None] for n in (PRICE, CALM))
+    cost = (bits * prices).sum((1, 2, 3)).mean()
+    gist_cost = (gist_bits * spread_over(GIST_PRICE, GIST_EDGES)).sum(1).mean()
     hiss, drift = (((other - still).square() * calm).mean() / calm.mean() for other in (hissing, shifted))
-    loss = known + 0.15 * middle + pixels + price * cost + hiss + 0.2 * drift
+    gist_hiss = (gist[:batch] - gist[batch:]).square().mean()
+    loss = (
+        known + 0.5 * alone + 0.15 * middle + pixels + price * (cost + gist_cost) + hiss + 0.2 * drift + 0.3 * gist_hiss
+    )
     parts = {"loss": loss, "cosine": cosine.mean(), "middle": middle, "kbits": bits.sum((1, 2, 3)).mean(),
-             "pixels": pixels, "hiss": (hiss.sqrt() * CHANGE), "drift": drift.sqrt() * CHANGE}  # fmt: skip
+             "gist_kbits": gist_bits.sum(1).mean(), "pixels": pixels, "hiss": (hiss.sqrt() * CHANGE),
+             "drift": drift.sqrt() * CHANGE}  # fmt: skip
     return loss, {name: float(value.detach()) for name, value in parts.items()}
 
 
+def smeared(latents: Tensor) -> Tensor:
+    """With noise as wide as a value's bin: what rounding does to a rate, with a gradient."""
+    return latents + (torch.rand_like(latents) - 0.5) * (2 / VALUES)
+
+
+def spread_over(numbers: tuple[float, ...], edges: tuple[int, ...]) -> Tensor:
+    """A number a level -> the same for each of the level's numbers."""
+    return torch.from_numpy(np.repeat(numbers, np.diff(edges)).astype(np.float32))
+
+
 @torch.no_grad()
-def check(net: Trainee, tower: Tower, features: Tensor) -> list[tuple[float, float]]:
-    """(kbits, cosine) of every level on pictures that are not learned from; `features` (N, 112, 16, 16)."""
+def check(net: Trainee, tower: Tower, features: Tensor) -> dict[str, list[Any]]:
+    """On pictures not learned from, `features` (N, 112, 16, 16): kbits of each level, and the cosine of all mixtures.
+
+    Row by row so many levels of the gist, column by column so many of every cell.
+    """
     target = tower.back(features)[1]
-    latents = quantise_ste(torch.tanh(net.squeeze(features)))
-    bits = net.rate(latents).sum((2, 3)).mean(0) / 1000
-    out = []
-    for levels in range(1, SEEN_LEVELS + 1):
-        depth = torch.full((len(features), *latents.shape[-2:]), levels)
-        pooled = tower.back(net.head(context(latents, depth, SEEN_LEVELS)))[1]
-        cosine = F.cosine_similarity(pooled, target).mean()
-        out.append((round(float(bits[: EDGES[levels]].sum()), 3), round(float(cosine), 4)))
-    return out
+    latents, gist = (quantise_ste(torch.tanh(x)) for x in (net.squeeze(features), net.gist(target)))
+    bits, gist_bits = net.rate(latents).sum((2, 3)).mean(0) / 1000, net.gist_rate(gist).mean(0) / 1000
+    cosines = []
+    for gist_levels in range(GIST_LEVELS + 1):
+        whole = gist_context(gist, torch.full((len(features),), gist_levels))
+        row = []
+        for levels in range(SEEN_LEVELS + 1):
+            depth = torch.full((len(features), *latents.shape[-2:]), levels)
+            held = context(latents, depth, SEEN_LEVELS)
+            pooled = net.gist_head(tower.back(net.head(held))[0], held, whole)[1]
+            row.append(round(float(F.cosine_similarity(pooled, target).mean()), 4))
+        cosines.append(row)
+    return {
+        "kbits": [round(float(bits[:n].sum()), 3) for n in EDGES[1 : SEEN_LEVELS + 1]],
+        "gist_kbits": [round(float(gist_bits[:n].sum()), 3) for n in GIST_EDGES[1:]],
+        "cosine": cosines,
+    }
 
 
 def main() -> None:
@@ -170,6 +290,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clips", type=Path, help="folder of videos")
     parser.add_argument("--validate", type=Path, help="folder of videos to check on while training, of other scenes")
     parser.add_argument("--out", type=Path, default=Path("runs/tokenizer"), help="lessons, checkpoints, curve, log")
+    parser.add_argument("--start", type=Path, help="an earlier run whose weights to begin from, as far as they fit")
     parser.add_argument("--lessons", type=int, default=12800, help="crops to prepare, 0.37 MB each")
     parser.add_argument("--steps", type=int, default=10000)
     parser.add_argument("--batch", type=int, default=16)
@@ -183,7 +304,12 @@ def train(args: argparse.Namespace, tower: Tower, lessons: Lessons) -> None:
     """Train all that the model's levels need."""
     torch.manual_seed(args.seed)
     net = Trainee().to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(net.parameters(), args.rate, weight_decay=1e-3)
+    if not (args.out / "checkpoint.pt").exists():
+        net.begin(tower, lessons)
+    if args.start is not None:
+        earlier = averaged_weights(torch.load(args.start / "checkpoint.pt", weights_only=True))
+        net.load_state_dict(earlier, strict=False)
+    optimiser = torch.optim.AdamW(net.groups(), args.rate, weight_decay=1e-3)
     average = averaging(net)
     unseen = validation(args.validate, tower) if args.validate else None
 
@@ -192,9 +318,9 @@ def train(args: argparse.Namespace, tower: Tower, lessons: Lessons) -> None:
         return step_loss(net, tower, lessons, args.batch, np.random.default_rng((args.seed, step)), price)
 
     def saved() -> dict[str, Any]:
-        return {} if unseen is None else {"unseen": check(average.module, tower, unseen)}
+        return {} if unseen is None else check(average.module, tower, unseen)
 
-    learn(args, args.out, net, optimiser, average, one, ("loss", "cosine", "kbits", "hiss"), saved)
+    learn(args, args.out, net, optimiser, average, one, ("loss", "cosine", "kbits", "gist_kbits"), saved)
 
 
 def averaging(net: nn.Module) -> torch.optim.swa_utils.AveragedModel:
@@ -245,7 +371,7 @@ def learn(
 
 def validation(folder: Path, tower: Tower) -> Tensor:
     """The tower's features of frames from the middle of other clips."""
-    frames = load_clips(folder, 256, 1.0, 8)
+    frames = [frame for film in load_films(folder, 256, 1.0, 8) for frame in film]
     cut = [f[(f.shape[0] - 256) // 2 :, (f.shape[1] - 256) // 2 :][:256, :256] for f in frames]
     with torch.no_grad():
         batches = (to_input(torch.from_numpy(np.stack(cut[i : i + 8]))) for i in range(0, len(cut), 8))

@@ -1,6 +1,7 @@
 """The payload: a patch as bytes, given the base canvas that both ends hold. Each payload decodes alone.
 
-    pan dx, pan dy | density class | for each visible cell, row by row:
+    pan dx, pan dy | levels of the gist [how much of it changes, its values] | density class
+    for each visible cell, row by row:
         edited?  [operation  [move x, move y] | [the values of the levels told]]
 
 One range coder runs through all of it; which table codes what is in SHAPES of `vidtok/entropy.py`. Contexts come from
@@ -8,6 +9,8 @@ the panned base and from what this payload has already told (cells left and abov
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +24,16 @@ from vidtok.entropy import (
     NO_VALUE,
     OPERATIONS,
     PAN_ESCAPE,
+    TURNS,
     RangeDecoder,
     RangeEncoder,
     Tables,
 )
 from vidtok.errors import PayloadError
-from vidtok.tokenizer.fsq import CHANNELS, EDGES, LEVELS, VALUES, known
+from vidtok.tokenizer.fsq import CHANNELS, EDGES, GIST_EDGES, LEVELS, VALUES, known
 
+TURN_SHARES = (10, 25, 50)  # per cent of the gist's held values that change, where the next class begins
+OUT_OF_REACH = np.float32(1e6)  # bits
 PAN_RAW_BITS = 32  # as far as from one end of the scene to the other, zigzagged
 
 # A symbol to code: its table, its flattened context, and itself.
@@ -57,7 +63,7 @@ def patch_symbols(base: Canvas, edits: Patch, tables: Tables) -> Symbols:
     density = _cheapest_density(around[visible], unknown[visible], edited[visible], tables)
     contexts = _value_contexts(before, patch(base, edits, 0))
     told = told_values(edits, before)
-    symbols: Symbols = [("density", 0, density)]
+    symbols = [*_gist_symbols(base, edits), ("density", 0, density)]
     state = _Running()
     for row, col in np.argwhere(visible).tolist():
         hit = bool(edited[row, col])
@@ -79,10 +85,49 @@ def decode_payload(base: Canvas, payload: bytes, tables: Tables) -> Patch:
         raise PayloadError(f"pan by {dx}, {dy} leaves the scene")
     before = base.panned(dx, dy)
     rows, cols = before.depth.shape
-    edits = no_edits(rows, cols, Pan(dx, dy))
+    edits = _decode_gist(decoder, base, no_edits(rows, cols, Pan(dx, dy)), tables)
     _Cells(decoder, before, edits, tables).decode()
     decoder.finish()
     return edits
+
+
+def _gist_symbols(base: Canvas, edits: Patch) -> Symbols:
+    symbols: Symbols = [("gist", base.gist_depth, edits.gist_depth)]
+    if edits.gist_depth:
+        told = GIST_EDGES[edits.gist_depth]
+        both = min(told, GIST_EDGES[base.gist_depth])
+        changed = int(np.count_nonzero(base.gist[:both] != edits.gist[:both]))
+        turn = sum(100 * changed >= share * both for share in TURN_SHARES) if both else TURNS - 1
+        symbols.append(("turn", 0, turn))
+        contexts = gist_contexts(base)[turn, :told].tolist()
+        symbols += [("gist_value", c, v) for c, v in zip(contexts, edits.gist[:told].tolist(), strict=True)]
+    return symbols
+
+
+def gist_contexts(base: Canvas) -> NDArray[np.int64]:
+    """(TURNS, GIST): the flattened context of every value of the gist, in each class of change."""
+    held = np.full(base.gist.size, NO_VALUE)
+    held[: GIST_EDGES[base.gist_depth]] = base.gist[: GIST_EDGES[base.gist_depth]]
+    return (np.arange(held.size) * TURNS + np.arange(TURNS)[:, None]) * (VALUES + 1) + held
+
+
+def gist_costs(base: Canvas, values: NDArray[np.uint8], tables: Tables) -> tuple[NDArray[np.float32], ...]:
+    """(TURNS, GIST) bits of telling each value of the gist, and of repeating the held one (if any is)."""
+    costs = tables.costs["gist_value"].reshape(-1, VALUES)
+    contexts = gist_contexts(base)
+    kept = costs[contexts, base.gist]
+    kept[:, GIST_EDGES[base.gist_depth] :] = OUT_OF_REACH
+    return costs[contexts, values], kept
+
+
+def _decode_gist(decoder: RangeDecoder, base: Canvas, edits: Patch, tables: Tables) -> Patch:
+    depth = decoder.decode(tables.lists["gist"][base.gist_depth])
+    if depth:
+        contexts = gist_contexts(base)[decoder.decode(tables.lists["turn"][0])]
+        table = tables.lists["gist_value"]
+        told = GIST_EDGES[depth]
+        edits.gist[:told] = [decoder.decode(table[context]) for context in contexts[:told].tolist()]
+    return replace(edits, gist_depth=depth)
 
 
 class _Running:
@@ -203,7 +248,7 @@ def _value_contexts(before: Canvas, after: Canvas) -> NDArray[np.int64]:
 
 def value_costs(before: Canvas, values: NDArray[np.uint8], tables: Tables) -> NDArray[np.float32]:
     """(rows, cols, LEVELS): about how many bits each level's values would cost now, neighbours taken as in `values`."""
-    full = Canvas(before.grid, 0, before.position, values, np.full_like(before.depth, LEVELS), before.changed)
+    full = replace(before, values=values, depth=np.full_like(before.depth, LEVELS))
     contexts = _value_contexts(before, full)
     costs = tables.costs["value"].reshape(-1, VALUES)[contexts, values]
     return np.add.reduceat(costs, EDGES[:-1], axis=-1)

@@ -1,4 +1,5 @@
-"""The canvas: what edge and server both hold. A grid of cells, each with values on the levels known so far.
+"""The canvas: what edge and server both hold. A grid of cells, each with values on the levels known so far, and the
+gist: values of the whole frame.
 
 The grid is anchored to the scene. The frame looks at it through a window whose top-left corner stands at `position`
 scene pixels, so a frame that R x C cells cover needs R+1 x C+1 of them:
@@ -17,13 +18,13 @@ Everything here is integers; two canvases with equal fields are the same bytes i
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok.tokenizer.fsq import CHANNELS
+from vidtok.tokenizer.fsq import CHANNELS, GIST
 
 CELL = 32
 UNIT = 16  # pixels that both sides of a frame are a multiple of
@@ -71,17 +72,19 @@ class Canvas:
     values: NDArray[np.uint8]  # (rows, cols, CHANNELS), zero on the levels not held
     depth: NDArray[np.uint8]  # (rows, cols), levels held; 0 is a cell never seen
     changed: NDArray[np.uint32]  # (rows, cols), version of the last edit
+    gist: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(GIST, np.uint8))  # zero on the levels not held
+    gist_depth: int = 0  # levels of it held
 
     def __post_init__(self) -> None:
-        for array in (self.values, self.depth, self.changed):
+        for array in (self.values, self.depth, self.changed, self.gist):
             array.setflags(write=False)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Canvas):
             return NotImplemented
-        same = (self.grid, self.version, self.position) == (other.grid, other.version, other.position)
-        pairs = ((self.values, other.values), (self.depth, other.depth), (self.changed, other.changed))
-        return same and all(np.array_equal(a, b) for a, b in pairs)
+        mine, theirs = ((c.grid, c.version, c.position, c.gist_depth) for c in (self, other))
+        names = ("values", "depth", "changed", "gist")
+        return mine == theirs and all(np.array_equal(getattr(self, n), getattr(other, n)) for n in names)
 
     __hash__ = None  # type: ignore[assignment]  # compare canvases; hash them with state_hash()
 
@@ -95,9 +98,10 @@ class Canvas:
         return visible_cells(self.grid, self.position)
 
     def state_hash(self) -> int:
-        """32 bits over position, depth and values: equal on both ends, or somebody is wrong."""
-        head = np.array(self.position, "<i4").tobytes()
-        return zlib.crc32(self.values.tobytes(), zlib.crc32(self.depth.tobytes(), zlib.crc32(head)))
+        """32 bits over position, gist, depth and values: equal on both ends, or somebody is wrong."""
+        head = np.array((*self.position, self.gist_depth), "<i4").tobytes()
+        parts = (head, self.gist.tobytes(), self.depth.tobytes(), self.values.tobytes())
+        return zlib.crc32(b"".join(parts))
 
     def panned(self, dx: int, dy: int) -> Canvas:
         """The same scene seen `dx`, `dy` pixels further right and down; cells that come into view are unknown."""

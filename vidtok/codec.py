@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vidtok.canvas import Canvas
 from vidtok.edits import Kind, Pan, Patch, no_edits
-from vidtok.tokenizer.fsq import CHANNELS, LEVEL_OF, LEVELS
+from vidtok.tokenizer.fsq import CHANNELS, GIST_EDGES, GIST_LEVELS, LEVEL_OF, LEVELS
 
 MOVE_REACH = 8  # cells, in each direction
 
@@ -30,12 +30,15 @@ def diff(
     refine_to: NDArray[np.uint8] | None = None,
     pan: Pan = Pan(0, 0),  # noqa: B008 - a frozen value
     moves: NDArray[np.int8] | None = None,
+    gist: NDArray[np.uint8] | None = None,
+    gist_to: int = 0,
 ) -> Patch:
     """The patch that brings `base` to what is wanted.
 
     values (rows, cols, CHANNELS) are those seen through the panned grid; set_to (rows, cols) asks for that many levels
     afresh (0: leave the cell); refine_to asks for that many with the held ones kept, and counts only where it is more
-    than is held; moves (rows, cols, 2) asks for a move where it is not (0, 0) and wins over both.
+    than is held; moves (rows, cols, 2) asks for a move where it is not (0, 0) and wins over both; the first gist_to
+    levels of gist (GIST,) are told.
     """
     before = base.panned(pan.dx, pan.dy)
     rows, cols = before.depth.shape
@@ -51,6 +54,9 @@ def diff(
         out.kind[moving], out.depth[moving], out.move[moving] = Kind.MOVE, 0, moves[moving]
     told = told_values(out, before)
     out.values[told] = values[told]
+    if gist is not None:
+        out.gist[: GIST_EDGES[gist_to]] = gist[: GIST_EDGES[gist_to]]
+        out = replace(out, gist_depth=gist_to)
     return out
 
 
@@ -69,6 +75,7 @@ def patch(base: Canvas, edits: Patch, version: int) -> Canvas:
         (edits.depth[fresh] == 0).any()
         or (edits.depth[more] <= before.depth[more]).any()
         or (edits.depth > LEVELS).any()
+        or edits.gist_depth > GIST_LEVELS
     ):
         raise ValueError("an edit names levels that it cannot set")
     if (before.depth[more] == 0).any():
@@ -87,7 +94,17 @@ def patch(base: Canvas, edits: Patch, version: int) -> Canvas:
         _check_sources(before, *sources)
         values[moving], depth[moving] = before.values[sources], before.depth[sources]
     changed[edits.kind > 0] = version
-    return replace(before, version=version, values=values, depth=depth, changed=changed)
+    gist, of_gist = before.gist.copy(), GIST_EDGES[edits.gist_depth]
+    gist[:of_gist] = edits.gist[:of_gist]
+    return replace(
+        before,
+        version=version,
+        values=values,
+        depth=depth,
+        changed=changed,
+        gist=gist,
+        gist_depth=max(before.gist_depth, edits.gist_depth),
+    )
 
 
 def _check_sources(before: Canvas, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> None:
@@ -97,7 +114,7 @@ def _check_sources(before: Canvas, rows: NDArray[np.intp], cols: NDArray[np.intp
 
 
 def split(edits: Patch, parts: int) -> Iterator[Patch]:
-    """The same edits as a chain of patches: pan and moves first, the rest in raster order, evenly."""
+    """The same edits as a chain of patches: pan, gist and moves first, the rest in raster order, evenly."""
     rest = np.flatnonzero((edits.kind == Kind.SET) | (edits.kind == Kind.REFINE))
     for number, chunk in enumerate(np.array_split(rest, parts)):
         rows, cols = edits.kind.shape
@@ -105,6 +122,8 @@ def split(edits: Patch, parts: int) -> Iterator[Patch]:
         if number == 0:
             moving = edits.kind == Kind.MOVE
             out.kind[moving], out.move[moving] = Kind.MOVE, edits.move[moving]
+            out.gist[:] = edits.gist
+            out = replace(out, gist_depth=edits.gist_depth)
         for mine, theirs in ((out.kind, edits.kind), (out.depth, edits.depth)):
             mine.flat[chunk] = theirs.flat[chunk]
         out.values.reshape(-1, CHANNELS)[chunk] = edits.values.reshape(-1, CHANNELS)[chunk]

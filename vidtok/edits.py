@@ -1,19 +1,19 @@
 """Edits: the words in which one canvas version tells the next.
 
-A patch is a pan and at most one edit a cell. All of a patch's edits refer to the panned base at once, so their order
-does not matter. Every edit, the pan included, is one token to the model.
+A patch is a pan, at most one edit a cell, and perhaps a new gist. All of a patch's edits refer to the panned base at
+once, so their order does not matter. Every edit, pan and gist included, is one token to the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok.tokenizer.fsq import CHANNELS, EDGES
+from vidtok.tokenizer.fsq import CHANNELS, EDGES, GIST, GIST_EDGES
 
 
 class Kind(IntEnum):
@@ -61,12 +61,19 @@ class Refine:
     values: tuple[int, ...]
 
 
-Edit = Pan | Move | Set | Refine
+@dataclass(frozen=True)
+class Gist:
+    """What the whole frame shows: its values from the first level on; levels after those told stay as they were."""
+
+    values: tuple[int, ...]
+
+
+Edit = Pan | Move | Set | Refine | Gist
 
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """The edits between two versions, as maps over the grid.
+    """The edits between two versions, as maps over the grid, and the gist.
 
     `depth` and `values` count where `kind` is SET or REFINE and are zero elsewhere; `move` (dx, dy in cells) counts
     where `kind` is MOVE.
@@ -77,29 +84,29 @@ class Patch:
     depth: NDArray[np.uint8]  # (rows, cols), levels held afterwards
     values: NDArray[np.uint8]  # (rows, cols, CHANNELS)
     move: NDArray[np.int8]  # (rows, cols, 2)
+    gist: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(GIST, np.uint8))  # zero after the levels told
+    gist_depth: int = 0  # levels of the gist told
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Patch):
             return NotImplemented
-        pairs = (
-            (self.kind, other.kind),
-            (self.depth, other.depth),
-            (self.values, other.values),
-            (self.move, other.move),
-        )
-        return self.pan == other.pan and all(np.array_equal(a, b) for a, b in pairs)
+        names = ("kind", "depth", "values", "move", "gist")
+        same = (self.pan, self.gist_depth) == (other.pan, other.gist_depth)
+        return same and all(np.array_equal(getattr(self, n), getattr(other, n)) for n in names)
 
     __hash__ = None  # type: ignore[assignment]
 
     @property
     def tokens(self) -> int:
         """What the model pays: one token an edit."""
-        return int(np.count_nonzero(self.kind)) + (self.pan != Pan(0, 0))
+        return int(np.count_nonzero(self.kind)) + (self.pan != Pan(0, 0)) + (self.gist_depth > 0)
 
     def edits(self, base_depth: NDArray[np.uint8]) -> Iterator[Edit]:
         """The patch as single edits; `base_depth` is the panned base's, which a refinement goes on from."""
         if self.pan != Pan(0, 0):
             yield self.pan
+        if self.gist_depth:
+            yield Gist(tuple(map(int, self.gist[: GIST_EDGES[self.gist_depth]])))
         for row, col in np.argwhere(self.kind):
             match self.kind[row, col]:
                 case Kind.MOVE:

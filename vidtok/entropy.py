@@ -14,13 +14,14 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidtok.errors import PayloadError, WeightsError
-from vidtok.tokenizer.fsq import CHANNELS, LEVELS, VALUES
+from vidtok.tokenizer.fsq import CHANNELS, GIST, GIST_EDGES, GIST_LEVELS, LEVELS, VALUES
 
 PROB_BITS = 12
 TOTAL = 1 << PROB_BITS
@@ -31,6 +32,7 @@ PAN_ESCAPE = 48  # pan symbols 0..47 are zigzag offsets, 48 announces a raw numb
 MOVE_SPAN = 17  # -8 .. 8 cells
 OPERATIONS = 2 * LEVELS + 1
 NO_VALUE = VALUES  # the context of a value that was not there
+TURNS = 4  # classes of how much of the gist changes
 NEIGHBOURS = 2 * VALUES  # 0..14 from the cells left and above, 15 for none
 
 # name -> (contexts..., symbols)
@@ -40,6 +42,9 @@ SHAPES: dict[str, tuple[int, ...]] = {
     # levels held; operation before, or none; move, set to 1.., refine to 1..
     "operation": (LEVELS + 1, OPERATIONS + 1, OPERATIONS),
     "pan": (PAN_ESCAPE + 1,),
+    "gist": (GIST_LEVELS + 1, GIST_LEVELS + 1),  # levels held; levels told
+    "turn": (TURNS,),
+    "gist_value": (GIST, TURNS, VALUES + 1, VALUES),  # which of the gist's numbers, how much changes, value held
     "move_x": (MOVE_SPAN + 1, MOVE_SPAN),  # the move before, or none
     "move_y": (MOVE_SPAN + 1, MOVE_SPAN),
     "value": (CHANNELS, VALUES + 1, NEIGHBOURS, VALUES),  # which of the cell's numbers, value held, neighbours
@@ -227,20 +232,40 @@ def prior_weights() -> dict[str, NDArray[np.float64]]:
     edited = np.repeat(np.stack([1 / (1 + odds), odds / (1 + odds)], -1)[:, :, None], 2, axis=2)
     move = np.ones((MOVE_SPAN + 1, MOVE_SPAN)) + np.eye(MOVE_SPAN + 1, MOVE_SPAN) * 200
     pan = 1.0 / (1 + np.arange(PAN_ESCAPE + 1)) ** 1.3
-    flat = {"density": np.ones(DENSITIES), "operation": np.ones(SHAPES["operation"])}
-    return {**flat, "edited": edited, "pan": pan, "move_x": move, "move_y": move, "value": value}
+    names = ("density", "operation", "gist", "turn")
+    flat = {name: np.ones(SHAPES[name]) for name in names}
+    gist = np.ones(SHAPES["gist_value"])
+    for turn in range(TURNS):
+        gist[:, turn, :VALUES] *= near ** (TURNS - turn)
+    made = {"edited": edited, "pan": pan, "move_x": move, "move_y": move, "gist_value": gist, "value": value}
+    return {name: {**flat, **made}[name] for name in SHAPES}
 
 
 def fit_tables(counts: dict[str, NDArray[np.floating]], strength: float = 6.0) -> Tables:
-    """Tables from counted symbols, smoothed by the prior; values also back off from both contexts to one of them."""
+    """Tables from counted symbols, smoothed by the prior; values also back off from all contexts to some of them."""
     tables = {}
     for name, prior in prior_weights().items():
         guess = prior / prior.sum(-1, keepdims=True)
         seen = np.asarray(counts.get(name, np.zeros(SHAPES[name])), np.float64)
         if name == "value":
             guess = _back_off(seen, guess, strength)
+        if name == "gist_value":
+            guess = _back_off_gist(seen, guess, strength)
         tables[name] = to_frequencies(seen + strength * guess)
     return Tables(tables)
+
+
+def _back_off_gist(seen: NDArray[np.float64], guess: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
+    """What a whole level does in each context, by how one number differs from the rest of its level."""
+    out = np.empty_like(guess)
+    for first, end in pairwise(GIST_EDGES):
+        level, likely = seen[first:end], guess[first:end]
+        context = level.sum(0) + strength * likely[0]
+        total = level.sum((0, 1, 2)) + strength
+        alone = level.sum((1, 2)) + strength * total / total.sum()
+        joint = context / context.sum(-1, keepdims=True) * np.sqrt(alone / total)[:, None, None]
+        out[first:end] = joint / joint.sum(-1, keepdims=True)
+    return out
 
 
 def _back_off(seen: NDArray[np.float64], guess: NDArray[np.float64], strength: float) -> NDArray[np.float64]:

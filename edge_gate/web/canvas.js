@@ -1,6 +1,7 @@
 // @ts-check
 /**
  * The canvas that both ends hold, and patches to it: twin of vidtok/canvas.py, edits.py and codec.py's `patch`.
+ * A canvas is a grid of cells and the gist, numbers of the whole frame.
  *
  *     +----+----+----+        position = [x, y] of the frame in scene pixels
  *     | +--|----|--+ |        cell (row, col) is place row * cols + col of every array,
@@ -13,7 +14,7 @@
  * Canvases are values: nobody writes into their arrays, edits make new ones. What does not fit is a RangeError.
  */
 
-import { CHANNELS, EDGES, LEVELS } from "./levels.js";
+import { CHANNELS, EDGES, GIST, GIST_EDGES, GIST_LEVELS, LEVELS } from "./levels.js";
 
 /** Side of a cell in pixels. */
 export const CELL = 32;
@@ -53,11 +54,13 @@ export const Kind = Object.freeze({ KEEP: 0, MOVE: 1, SET: 2, REFINE: 3 });
  * @property {Uint8Array} values CHANNELS a cell, zero on the levels not held
  * @property {Uint8Array} depth levels held; 0 is a cell never seen
  * @property {Uint32Array} changed version of the last edit
+ * @property {Uint8Array} gist GIST numbers, zero on the levels not held
+ * @property {number} gistDepth levels of the gist held
  */
 
 /**
  * The edits between two versions. `depth` and `values` count where `kind` is SET or REFINE and are zero elsewhere;
- * `move` (dx, dy in cells) counts where `kind` is MOVE.
+ * `move` (dx, dy in cells) counts where `kind` is MOVE. The gist's levels after those told stay as they were.
  *
  * @typedef {object} Patch
  * @property {number} dx pixels that the frame moved to the right
@@ -66,6 +69,8 @@ export const Kind = Object.freeze({ KEEP: 0, MOVE: 1, SET: 2, REFINE: 3 });
  * @property {Uint8Array} depth levels held afterwards
  * @property {Uint8Array} values CHANNELS a cell
  * @property {Int8Array} move two a cell
+ * @property {Uint8Array} gist GIST numbers, zero after the levels told
+ * @property {number} gistDepth levels of the gist told
  */
 
 /**
@@ -99,6 +104,8 @@ export function blank(grid) {
     values: new Uint8Array(cells * CHANNELS),
     depth: new Uint8Array(cells),
     changed: new Uint32Array(cells),
+    gist: new Uint8Array(GIST),
+    gistDepth: 0,
   });
 }
 
@@ -119,6 +126,8 @@ export function noEdits(grid, dx = 0, dy = 0) {
     depth: new Uint8Array(cells),
     values: new Uint8Array(cells * CHANNELS),
     move: new Int8Array(cells * 2),
+    gist: new Uint8Array(GIST),
+    gistDepth: 0,
   };
 }
 
@@ -184,15 +193,16 @@ export function visible(canvas) {
 }
 
 /**
- * 32 bits over position, depth and values: equal on both ends, or somebody is wrong.
+ * 32 bits over position, gist, depth and values: equal on both ends, or somebody is wrong.
  *
  * @param {Canvas} canvas
  * @returns {number}
  */
 export function stateHash(canvas) {
-  const head = new DataView(new ArrayBuffer(8));
-  canvas.position.forEach((at, index) => head.setInt32(4 * index, at, true));
-  return crc32(canvas.values, crc32(canvas.depth, crc32(new Uint8Array(head.buffer))));
+  const head = new DataView(new ArrayBuffer(12));
+  [...canvas.position, canvas.gistDepth].forEach((number, index) => head.setInt32(4 * index, number, true));
+  const parts = [new Uint8Array(head.buffer), canvas.gist, canvas.depth, canvas.values];
+  return parts.reduce((sum, bytes) => crc32(bytes, sum), 0);
 }
 
 /**
@@ -230,7 +240,11 @@ export function patch(base, edits, version) {
     values: before.values.slice(),
     depth: before.depth.slice(),
     changed: before.changed.slice(),
+    gist: before.gist.slice(),
+    gistDepth: Math.max(before.gistDepth, edits.gistDepth),
   };
+  if (!(edits.gistDepth <= GIST_LEVELS)) throw new RangeError("an edit names levels that it cannot set");
+  after.gist.set(edits.gist.subarray(0, GIST_EDGES[edits.gistDepth]));
   for (let cell = 0; cell < edits.kind.length; cell++) {
     const kind = edits.kind[cell];
     if (edits.depth[cell] > LEVELS) throw new RangeError("an edit names levels that it cannot set");

@@ -10,7 +10,7 @@
  * multiplied as a double; the bit operators see nothing that does not fit 32 bits, and `>>>` takes the sign off.
  */
 
-import { CHANNELS, LEVELS, VALUES } from "./levels.js";
+import { CHANNELS, GIST, GIST_LEVELS, LEVELS, VALUES } from "./levels.js";
 
 const PROB_BITS = 12;
 const TOP = 2 ** 32;
@@ -34,6 +34,9 @@ export const OPERATIONS = 2 * LEVELS + 1;
 /** The context of a value that was not there. */
 export const NO_VALUE = VALUES;
 
+/** Classes of how much of the gist changes. */
+export const TURNS = 4;
+
 /** 0 .. 14 from the cells left and above, 15 for none. */
 export const NEIGHBOURS = 2 * VALUES;
 
@@ -47,6 +50,9 @@ export const SHAPES = Object.freeze({
   edited: [DENSITIES, 16, 2, 2],
   operation: [LEVELS + 1, OPERATIONS + 1, OPERATIONS],
   pan: [PAN_ESCAPE + 1],
+  gist: [GIST_LEVELS + 1, GIST_LEVELS + 1],
+  turn: [TURNS],
+  gist_value: [GIST, TURNS, VALUES + 1, VALUES],
   move_x: [MOVE_SPAN + 1, MOVE_SPAN],
   move_y: [MOVE_SPAN + 1, MOVE_SPAN],
   value: [CHANNELS, VALUES + 1, NEIGHBOURS, VALUES],
@@ -94,7 +100,18 @@ export class Tables {
       start = end;
       return table;
     });
-    [this.density, this.edited, this.operation, this.pan, this.moveX, this.moveY, this.value] = tables;
+    [
+      this.density,
+      this.edited,
+      this.operation,
+      this.pan,
+      this.gist,
+      this.turn,
+      this.gistValue,
+      this.moveX,
+      this.moveY,
+      this.value,
+    ] = tables;
   }
 
   /**

@@ -4,6 +4,8 @@
  *
  *     level      1    2    3    4    5    6
  *     numbers    6    8   16   32   64   64       each 0 .. 7, for a cell of 32x32 pixels
+ *
+ * The gist is one more set of such numbers, of the whole frame and on levels of its own.
  */
 
 /** How many numbers each level adds. */
@@ -13,12 +15,30 @@ export const LEVEL_SIZES = Object.freeze([6, 8, 16, 32, 64, 64]);
 export const LEVELS = LEVEL_SIZES.length;
 
 /** Level n's numbers are EDGES[n] .. EDGES[n + 1]. */
-export const EDGES = Object.freeze(
-  LEVEL_SIZES.reduce((edges, size) => [...edges, edges[edges.length - 1] + size], [0]),
-);
+export const EDGES = edgesOf(LEVEL_SIZES);
 
 /** Numbers of a cell held to the last level. */
 export const CHANNELS = EDGES[LEVELS];
 
+/** How many numbers each level adds to the gist. */
+export const GIST_SIZES = Object.freeze([16, 32, 64, 128, 256]);
+
+/** How many levels the gist has. */
+export const GIST_LEVELS = GIST_SIZES.length;
+
+/** Level n of the gist is numbers GIST_EDGES[n] .. GIST_EDGES[n + 1]. */
+export const GIST_EDGES = edgesOf(GIST_SIZES);
+
+/** Numbers of a gist held to its last level. */
+export const GIST = GIST_EDGES[GIST_LEVELS];
+
 /** Every number is one of this many values, from 0. */
 export const VALUES = 8;
+
+/**
+ * @param {readonly number[]} sizes
+ * @returns {readonly number[]} where each level begins, and the end of the last one
+ */
+function edgesOf(sizes) {
+  return Object.freeze(sizes.reduce((edges, size) => [...edges, edges[edges.length - 1] + size], [0]));
+}

@@ -2,7 +2,8 @@
 /**
  * The payload: a patch as bytes, given the base canvas that both ends hold; twin of vidtok/bitstream.py.
  *
- *     pan dx, pan dy | density class | for each visible cell, row by row:
+ *     pan dx, pan dy | levels of the gist [how much of it changes, its values] | density class
+ *     for each visible cell, row by row:
  *         edited?  [operation  [move x, move y] | [the values of the levels told]]
  *
  * One walk serves both directions: it hands every symbol's context, and what the patch says there, to the coder and
@@ -20,8 +21,9 @@ import {
   PayloadError,
   RangeDecoder,
   RangeEncoder,
+  TURNS,
 } from "./entropy.js";
-import { CHANNELS, EDGES, LEVELS, VALUES } from "./levels.js";
+import { CHANNELS, EDGES, GIST_EDGES, LEVELS, VALUES } from "./levels.js";
 
 export { PayloadError };
 
@@ -38,6 +40,7 @@ export { PayloadError };
  * @property {(count: number, value: number) => number} bits
  */
 
+const TURN_SHARES = [10, 25, 50]; // per cent of the gist's held values that change, where the next class begins
 const PAN_RAW_BITS = 32; // as far as from one end of the scene to the other, zigzagged
 const COST_UNIT = 2 ** 16; // costs are counted in whole 65536ths of a bit
 
@@ -104,6 +107,7 @@ function walk(coder, before, edits, tables, density) {
   const { cols } = before.grid;
   const seen = visibleSize(before);
   const state = new Running(before);
+  codeGist(coder, before, edits, tables);
   density = coder.symbol(tables.density, 0, density);
   for (let row = 0; row < seen.rows; row++) {
     for (let col = 0; col < seen.cols; col++) {
@@ -113,6 +117,39 @@ function walk(coder, before, edits, tables, density) {
       if (hit) codeCell(coder, before, edits, tables, state, row, col);
     }
   }
+}
+
+/**
+ * @param {Coder} coder
+ * @param {Canvas} before
+ * @param {Patch} edits
+ * @param {Tables} tables
+ */
+function codeGist(coder, before, edits, tables) {
+  edits.gistDepth = coder.symbol(tables.gist, before.gistDepth, edits.gistDepth);
+  if (edits.gistDepth === 0) return;
+  const turn = coder.symbol(tables.turn, 0, turnOf(before, edits));
+  const held = GIST_EDGES[before.gistDepth];
+  for (let place = 0; place < GIST_EDGES[edits.gistDepth]; place++) {
+    const old = place < held ? before.gist[place] : NO_VALUE;
+    const context = (place * TURNS + turn) * (VALUES + 1) + old;
+    edits.gist[place] = coder.symbol(tables.gistValue, context, edits.gist[place]);
+  }
+}
+
+/**
+ * The class of how many of the gist's held values change; the last one where none is held.
+ *
+ * @param {Canvas} before
+ * @param {Patch} edits
+ * @returns {number}
+ */
+function turnOf(before, edits) {
+  const both = GIST_EDGES[Math.min(before.gistDepth, edits.gistDepth)];
+  if (both === 0) return TURNS - 1;
+  let changed = 0;
+  for (let place = 0; place < both; place++) if (before.gist[place] !== edits.gist[place]) changed++;
+  return TURN_SHARES.filter((share) => 100 * changed >= share * both).length;
 }
 
 /** What a walk remembers: the canvas as told so far, the operation and the move before. */

@@ -26,14 +26,15 @@ from vidtok.live.link import codec_hash
 from vidtok.live.recording import Loop
 from vidtok.live.sender import SendConfig
 from vidtok.tokenizer.edge import EdgeEncoder, load_info
-from vidtok.tokenizer.fsq import LEVELS, quantise
+from vidtok.tokenizer.fsq import GIST_LEVELS, LEVELS, quantise
 
 CAPS = Caps(64, 640)
-PRICES = (200.0, 120.0, 75.0, 45.0, 25.0, 12.0, 5.0, 2.0, 1.0)
-FEW_PRICES = (120.0, 45.0, 12.0)  # of ablations
+PRICES = (500.0, 250.0, 120.0, 75.0, 45.0, 25.0, 12.0, 5.0, 2.0)
+FEW_PRICES = (250.0, 75.0, 25.0)  # of ablations
 Floats = NDArray[np.float32]
 PACKET, HEADER = 1100, 16  # bytes, of `vidtok-dense`, which runs without a session
 PARTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "vidtok-no-gist": ("cells alone, no gist", {"gist_s": 0.0}),
     "vidtok-no-pan": ("no pan edits", {"pan": False}),
     "vidtok-no-move": ("no move edits", {"move_reach": 0}),
     "vidtok-no-motion": ("neither pan nor move edits", {"pan": False, "move_reach": 0}),
@@ -67,7 +68,7 @@ def systems() -> list[System]:
         ),
         *(ours(name, about, replace(shipped, **change), FEW_PRICES) for name, (about, change) in PARTS.items()),
         System(
-            "vidtok-dense", f"every cell of every frame, no gate; {HEADER} bytes of header a packet", dense,
+            "vidtok-dense", f"every cell and gist of every frame, no gate; {HEADER} bytes of header a packet", dense,
             {f"{n} level{'s' * (n > 1)}": n for n in range(1, LEVELS + 1)},
             "vidtok", packet_bytes=CHANNEL_BYTES, weights=weights,
         ),
@@ -81,15 +82,22 @@ class Remembering(EdgeEncoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: dict[tuple[int, tuple[int, int]], Floats] = {}
+        self._seen: dict[tuple[int, tuple[int, int]], tuple[Floats, Floats]] = {}
+        self._last: Floats | None = None
 
     def __call__(self, pixels: NDArray[np.uint8], position: tuple[int, int] = (0, 0)) -> Floats:
         key = hash((pixels.shape, pixels.tobytes())), (position[0] % CELL, position[1] % CELL)
         if key not in self._seen:
             while len(self._seen) >= self.MOST:
                 self._seen.pop(next(iter(self._seen)))
-            self._seen[key] = super().__call__(pixels, position)
-        return self._seen[key].copy()
+            self._seen[key] = super().__call__(pixels, position), super().gist()
+        cells, self._last = self._seen[key]
+        return cells.copy()
+
+    def gist(self) -> Floats:
+        """As of the look before."""
+        assert self._last is not None
+        return self._last.copy()
 
 
 @cache
@@ -115,7 +123,8 @@ def dense(levels: int, clip: Clip) -> Iterator[Known]:
     known = Known()
     wanted = (canvas.visible() * levels).astype(np.uint8)
     for frame in clip:
-        edits = diff(quantise(encoder()(frame.pixels)), canvas, wanted)
+        values = quantise(encoder()(frame.pixels))
+        edits = diff(values, canvas, wanted, gist=quantise(encoder().gist()), gist_to=GIST_LEVELS)
         parts = 1
         while True:
             payloads, after = [], canvas

@@ -1,7 +1,8 @@
 """Other people's policies on our tokens: raw ids at a fixed rate, and two that drop tokens which seem redundant.
 
 The last two are about tokens alone (they were made for a server that has the video already), so they have no bytes.
-Only the policy differs: tokenizer, token head and judge are the same as ours.
+Only the policy differs: tokenizer, heads and judge are the same as ours, and the gist comes with every frame that is
+sent, as one more token.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from experiments.systems.ours import encoder
 from vidtok.canvas import CELL, Canvas, Grid, blank
 from vidtok.codec import diff, patch
 from vidtok.tokenizer.edge import load_info, pad_to_grid
-from vidtok.tokenizer.fsq import EDGES, LEVELS, VALUE_BITS, dequantise, quantise
+from vidtok.tokenizer.fsq import EDGES, GIST, GIST_LEVELS, LEVELS, VALUE_BITS, dequantise, quantise
 
 MTU = 1188  # bytes of ids in an RTP packet
 DEVIATION = np.float32(255 * 0.226)  # of ImageNet's pixels, the mean of three channels: RLT's thresholds are in these
@@ -58,13 +59,14 @@ def raw_ids(params: tuple[int, int], clip: Clip) -> Iterator[Known]:
     wanted = canvas.visible()
     for frame, taken in every(clip, 1 / fps):
         if taken:
-            canvas = put(canvas, quantise(encoder()(frame.pixels)), wanted, levels)
-            size = -(-VALUE_BITS * EDGES[levels] * clip.cells // 8)
+            values = quantise(encoder()(frame.pixels))
+            canvas = put(canvas, values, wanted, levels, quantise(encoder().gist()))
+            size = -(-VALUE_BITS * (EDGES[levels] * clip.cells + GIST) // 8)
             known = Known(
                 canvas=canvas,
                 bytes=(known.bytes or 0) + size,
                 packets=known.packets + -(-size // MTU),
-                tokens=known.tokens + clip.cells,
+                tokens=known.tokens + clip.cells + 1,
             )
         yield known
 
@@ -90,6 +92,7 @@ class Seen:
     """A frame, cell by cell."""
 
     values: NDArray[np.uint8]  # (rows, cols, CHANNELS)
+    gist: NDArray[np.uint8]  # (GIST,)
     tokens: NDArray[np.float32]  # (rows, cols, CHANNELS)
     pixels: NDArray[np.float32]  # (rows, cols, CELL * CELL * 3)
 
@@ -100,7 +103,7 @@ class Seen:
         rows, cols = values.shape[:2]
         blocks = pad_to_grid(frame.pixels, (0, 0)).reshape(rows, CELL, cols, CELL, 3)
         cells = blocks.swapaxes(1, 2).reshape(rows, cols, -1)
-        return cls(values, dequantise(values), cells.astype(np.float32))
+        return cls(values, quantise(encoder().gist()), dequantise(values), cells.astype(np.float32))
 
 
 def keep_some(policy: Policy, clip: Clip) -> Iterator[Known]:
@@ -110,12 +113,14 @@ def keep_some(policy: Policy, clip: Clip) -> Iterator[Known]:
         now = Seen.of(frame)
         kept = np.ones(now.values.shape[:2], bool) if before is None else policy.keeps(before, now)
         before = now
-        tokens += int(kept.sum())
+        tokens += int(kept.sum()) + bool(kept.any())
         if kept.any():
-            canvas = put(canvas, np.pad(now.values, ((0, 1), (0, 1), (0, 0))), np.pad(kept, ((0, 1), (0, 1))), LEVELS)
+            cells = np.pad(kept, ((0, 1), (0, 1)))
+            canvas = put(canvas, np.pad(now.values, ((0, 1), (0, 1), (0, 0))), cells, LEVELS, now.gist)
         yield Known(canvas=canvas, bytes=None, tokens=tokens, news=kept)
 
 
-def put(canvas: Canvas, values: NDArray[np.uint8], cells: Mask, levels: int) -> Canvas:
-    """The canvas with these cells replaced."""
-    return patch(canvas, diff(values, canvas, (cells * levels).astype(np.uint8)), canvas.version + 1)
+def put(canvas: Canvas, values: NDArray[np.uint8], cells: Mask, levels: int, gist: NDArray[np.uint8]) -> Canvas:
+    """The canvas with these cells and the gist replaced."""
+    edits = diff(values, canvas, (cells * levels).astype(np.uint8), gist=gist, gist_to=GIST_LEVELS)
+    return patch(canvas, edits, canvas.version + 1)

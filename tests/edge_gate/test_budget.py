@@ -10,7 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_gate.budget import LATE_S, TICK_S, WINDOW_S, Allowance, Bought, Caps, Ledger, Offer, buy
+from edge_gate.budget import (
+    LATE_S,
+    TICK_S,
+    WINDOW_S,
+    Allowance,
+    Bought,
+    Caps,
+    GistOffer,
+    Ledger,
+    Offer,
+    buy,
+    renew,
+)
 
 LEVELS = 4
 Floats = NDArray[np.float32]
@@ -265,3 +277,49 @@ def test_what_spares_most_a_bit_comes_before_what_spares_most() -> None:
     bought = buy(one_row(set_gain=gains), Allowance(18.0 + 48.0, 10), 0.001)
     assert bought.set_to.ravel().tolist() == [4, 1, 0]
     assert buy(one_row(set_gain=gains), Allowance(48.0, 10), 0.001).set_to.ravel().tolist() == [0, 1, 0]
+
+
+# The gist
+
+
+EDGES = (0, 2, 5, 9)
+
+
+def gist_offer(rng: np.random.Generator, held: int, ways: int = 3) -> GistOffer:
+    """Any offer on a gist of which so many levels are held."""
+    size = EDGES[-1]
+    kept = rng.uniform(0.1, 1, (ways, size)).astype(np.float32)
+    kept[:, EDGES[held] :] = 1e6
+    gain = rng.normal(0.5, 1, size).astype(np.float32)
+    return GistOffer(gain, rng.uniform(1, 4, (ways, size)).astype(np.float32), kept, EDGES)
+
+
+@given(generators, st.integers(0, 3), st.floats(0, 60), st.sampled_from([0.01, 0.1, 0.5]))
+def test_no_other_choice_of_numbers_and_levels_is_worth_more(
+    rng: np.random.Generator, held: int, bits: float, price: float
+) -> None:
+    offer = gist_offer(rng, held)
+    got = renew(offer, bits, price)
+    worth = []
+    for way in range(len(offer.told_bits)):
+        for levels in range(1, len(EDGES)):
+            first = slice(EDGES[levels])
+            gain, told, kept = offer.gain[first], offer.told_bits[way, first], offer.kept_bits[way, first]
+            tell = gain - price * told > -price * kept
+            cost = float(np.where(tell, told, kept).sum()) + 4.0
+            if cost <= bits:
+                worth.append(float(gain[tell].sum()) - price * cost)
+    assert got.surplus == pytest.approx(max([0.0, *worth]), abs=1e-4)
+    assert got.bits <= bits + 1e-4
+    assert (got.levels > 0) == (got.surplus > 0)
+
+
+@given(generators, st.integers(0, 3))
+def test_a_number_that_is_not_held_is_told_with_its_level(rng: np.random.Generator, held: int) -> None:
+    got = renew(gist_offer(rng, held), 1000.0, 0.01)
+    assert got.told[EDGES[held] : EDGES[got.levels]].all()
+
+
+def test_what_has_not_changed_is_not_told_again() -> None:
+    offer = gist_offer(np.random.default_rng(0), 3)
+    assert renew(replace(offer, gain=np.zeros(EDGES[-1], np.float32)), 1000.0, 0.01).levels == 0

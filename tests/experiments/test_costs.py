@@ -58,6 +58,7 @@ def test_multiply_adds_grow_with_the_cells() -> None:
     assert server_cost.tower_macs(64, 128) - labels == 2 * (server_cost.tower_macs(64, 64) - labels)
     small, tall = server_cost.half_macs(128, 128), server_cost.half_macs(128, 256)
     assert tall - labels > 1.7 * (small - labels)
+    assert edge_cost.gist_macs(128, 64) > 1.5 * edge_cost.gist_macs(64, 64)
     assert edge_cost.glance_macs((32, 16)) == 4 * 32 * 16
 
 
@@ -69,7 +70,8 @@ def test_our_edge_counts_what_its_encoder_saw(clip: Clip) -> None:
     assert 0 < share <= 1
     whole, padded = edge_cost.encoder_macs(64, 64), edge_cost.encoder_macs(96, 96)
     assert whole * share <= spent.more["encoder_macs_per_frame"] <= padded * share + 1
-    others = spent.more["glance_macs_per_frame"] + spent.more["motion_macs_per_frame"]
+    assert 0 < spent.more["gist_share"] <= share
+    others = sum(spent.more[f"{part}_macs_per_frame"] for part in ("gist", "glance", "motion"))
     assert spent.macs / clip.count == pytest.approx(spent.more["encoder_macs_per_frame"] + others, abs=2)
 
 

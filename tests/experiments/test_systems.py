@@ -19,6 +19,7 @@ from experiments.judges import luma, psnr_db
 from experiments.systems import HOSTED_TOKENS, Clip, Known, System, all_systems, follow, load, pick
 from experiments.systems.video import X264, Coder, code
 from tests.experiments.toys import as_clip, clip, identity, pictures
+from vidtok.tokenizer.fsq import GIST
 
 EXAMPLE = Path(__file__).parents[2] / "experiments/systems/third_party_example.py"
 EVERY = {**all_systems(), **{s.name: s for s in load(EXAMPLE)}}
@@ -145,8 +146,8 @@ def test_the_frame_filter_sends_a_still_picture_once_and_a_cut_at_once() -> None
 @pytest.mark.parametrize(("size", "cells"), [((64, 64), 4), ((80, 48), 6)])
 def test_raw_ids_cost_three_bits_a_value(size: tuple[int, int], cells: int) -> None:
     known = told(all_systems()["raw-ids"], clip(20, size=size), "5 fps, 2 levels")
-    assert known[-1].bytes == 10 * math.ceil(cells * (6 + 8) * 3 / 8)
-    assert known[-1].tokens == 10 * cells
+    assert known[-1].bytes == 10 * math.ceil((cells * (6 + 8) + GIST) * 3 / 8)
+    assert known[-1].tokens == 10 * (cells + 1)
 
 
 @pytest.mark.parametrize(("size", "cells"), [((128, 128), 16), ((80, 112), 12)])
@@ -160,7 +161,7 @@ def test_token_policies_drop_what_does_not_change_and_keep_what_does(
     moved[:32, :32] = 255 - moved[:32, :32]
     for label in system.settings:
         known = told(system, as_clip([still] * 4 + [moved]), label)
-        assert [k.tokens for k in known[:4]] == [cells] * 4
+        assert [k.tokens for k in known[:4]] == [cells + 1] * 4  # and the gist
         assert all(k.bytes is None for k in known)
     strict = told(system, as_clip([still] * 4 + [moved]))[-1]
     assert strict.news is not None

@@ -44,8 +44,13 @@ def test_both_parts_train_resume_and_export(tmp_path: Path) -> None:
     exported = run("export_tokenizer", "--run", out, "--images", images, "--out", shipped, "--batches", 1)
     assert exported.returncode == 0, exported.stderr
     written = {path.name for path in shipped.iterdir()}
-    parts = {f"{name}.safetensors" for name in ("encoder", "head", "viewer")}
-    assert written == parts | {"encoder.onnx", "viewer.onnx", "tokenizer.json"}  # nothing half-made is left
+    parts = {f"{name}.safetensors" for name in ("encoder", "gist", "head", "gist_head", "viewer")}
+    assert written == parts | {
+        "encoder.onnx",
+        "gist.onnx",
+        "viewer.onnx",
+        "tokenizer.json",
+    }  # nothing half-made is left
 
 
 def test_nothing_to_train_on_is_one_line(tmp_path: Path) -> None:

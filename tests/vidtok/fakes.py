@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -16,18 +17,19 @@ from edge_gate.source import Frame
 from transport import Link, Role, Session, State
 from vidtok.canvas import CELL, UNIT, Canvas, Grid, blank
 from vidtok.codec import MOVE_REACH, diff
-from vidtok.edits import Edit, Kind, Move, Pan, Patch, Refine, Set, no_edits
+from vidtok.edits import Edit, Gist, Kind, Move, Pan, Patch, Refine, Set, no_edits
 from vidtok.entropy import Tables
 from vidtok.live.link import codec_hash
 from vidtok.live.receiver import Receiver, Update
 from vidtok.live.sender import SendConfig, Sender, Step, hello
 from vidtok.tokenizer.edge import TokenizerInfo, pad_to_grid
-from vidtok.tokenizer.fsq import CHANNELS, EDGES, LEVELS, VALUES, known
+from vidtok.tokenizer.fsq import CHANNELS, EDGES, GIST, GIST_EDGES, GIST_LEVELS, LEVELS, VALUES, known
 
 Pixels = NDArray[np.uint8]
 Values = NDArray[np.uint8]
 
 FINEST = 8  # blocks on a side of a cell, at most, that the stand-in encoder tells apart
+GIST_BLOCKS = (16, 31)  # across and down, of the whole frame: one for each number of the gist
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -46,7 +48,10 @@ def tables() -> Tables:
 
 
 def info() -> TokenizerInfo:
-    return TokenizerInfo(np.ones(CHANNELS, np.float32), b"fake enc")
+    """A gist is worth nothing here: what the live tests count is the cells'."""
+    return TokenizerInfo(
+        np.ones(CHANNELS, np.float32), b"fake enc", np.full(GIST, 1e-4, np.float32)
+    )  # noise is not worth a packet
 
 
 class FakeEncoder:
@@ -54,9 +59,11 @@ class FakeEncoder:
 
     def __init__(self) -> None:
         self.calls = 0
+        self._grey: NDArray[np.float32] | None = None
 
     def __call__(self, pixels: Pixels, position: tuple[int, int] = (0, 0)) -> NDArray[np.float32]:
         self.calls += 1
+        self._grey = pixels.mean(-1, dtype=np.float32)
         height, width = pixels.shape[:2]
         padded = pad_to_grid(pixels, (position[0] % CELL, position[1] % CELL)).astype(np.float32)
         rows, cols = padded.shape[0] // CELL, padded.shape[1] // CELL
@@ -82,20 +89,34 @@ class FakeEncoder:
         out[:rows, :cols] = latents
         return out
 
+    def gist(self) -> NDArray[np.float32]:
+        """Latents (GIST,) of the picture that was encoded last."""
+        if self._grey is None:
+            raise ValueError("gist() before the first frame")
+        means = cv2.resize(self._grey, GIST_BLOCKS, interpolation=cv2.INTER_AREA)
+        return np.asarray(0.98 * (means.ravel() / 127.5 - 1), np.float32)
+
 
 def random_canvas(grid: Grid, rng: np.random.Generator, version: int = 7, span: int = 1000) -> Canvas:
-    """Any canvas: each cell with any number of levels, at any position."""
+    """Any canvas: each cell and the gist with any number of levels, at any position."""
     shape = (grid.rows, grid.cols)
     depth = rng.integers(0, LEVELS + 1, shape).astype(np.uint8) * (rng.random(shape) < rng.random())
     values = random_values(shape, rng) * known(depth)
     position = (int(rng.integers(-span, span + 1)), int(rng.integers(-span, span + 1)))
     changed = rng.integers(0, version + 1, shape).astype(np.uint32)
-    return Canvas(grid, version, position, values, depth, changed)
+    gist, gist_depth = random_gist(rng), int(rng.integers(GIST_LEVELS + 1))
+    gist[GIST_EDGES[gist_depth] :] = 0
+    return Canvas(grid, version, position, values, depth, changed, gist, gist_depth)
 
 
 def random_values(shape: tuple[int, ...], rng: np.random.Generator) -> Values:
     """Anything that could be seen of so many cells."""
     return rng.integers(0, VALUES, (*shape, CHANNELS), dtype=np.uint8)
+
+
+def random_gist(rng: np.random.Generator) -> Values:
+    """Any gist, on all its levels."""
+    return rng.integers(0, VALUES, GIST, dtype=np.uint8)
 
 
 def random_patch(base: Canvas, pan: Pan, rng: np.random.Generator, share: float) -> tuple[Patch, Values]:
@@ -113,7 +134,11 @@ def random_patch(base: Canvas, pan: Pan, rng: np.random.Generator, share: float)
     moves[~(inside & held & visible & (rng.random(shape) < share / 2))] = 0
     values = random_values(shape, rng)
     kinds = (set_to.astype(np.uint8), refine_to.astype(np.uint8), moves.astype(np.int8))
-    return diff(values, base, kinds[0], refine_to=kinds[1], pan=pan, moves=kinds[2]), values
+    turned = rng.random(GIST) < rng.choice([0.0, 0.05, 0.2, 0.4, 1.0])  # of every class of change
+    gist = {"gist": np.where(turned, random_gist(rng), base.gist), "gist_to": int(rng.integers(GIST_LEVELS + 1))}
+    if rng.random() < 0.5:
+        gist = {}
+    return diff(values, base, kinds[0], refine_to=kinds[1], pan=pan, moves=kinds[2], **gist), values
 
 
 def flat(value: int, levels: int, held: int = 0) -> tuple[int, ...]:
@@ -148,6 +173,9 @@ def to_patch(base: Canvas, edits: Iterable[Edit]) -> Patch:
                 first = EDGES[held[row, col]]
                 out.kind[row, col], out.depth[row, col] = Kind.REFINE, EDGES.index(first + len(values))
                 out.values[row, col, first : first + len(values)] = values
+            case Gist(values):
+                out.gist[: len(values)] = values
+                out = replace(out, gist_depth=GIST_EDGES.index(len(values)))
     return out
 
 

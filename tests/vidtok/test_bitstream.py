@@ -15,21 +15,22 @@ import numpy as np
 import pytest
 
 from tests.vidtok.fakes import GOLDEN, VECTORS, flat, random_canvas, random_patch, tables, to_patch
-from vidtok.bitstream import decode_payload, encode_payload
+from vidtok.bitstream import TURN_SHARES, decode_payload, encode_payload, patch_symbols
 from vidtok.canvas import MAX_POSITION, Canvas, Grid, blank
 from vidtok.codec import patch
-from vidtok.edits import Edit, Move, Pan, Refine, Set
-from vidtok.entropy import fit_tables
+from vidtok.edits import Edit, Gist, Move, Pan, Refine, Set
+from vidtok.entropy import TURNS, fit_tables
 from vidtok.errors import PayloadError
-from vidtok.tokenizer.fsq import CHANNELS, EDGES, LEVELS, VALUES
+from vidtok.tokenizer.fsq import CHANNELS, EDGES, GIST, GIST_EDGES, GIST_LEVELS, LEVELS, VALUES
 
 PATH = VECTORS / "payload.json"
-WORDS: dict[str, type] = {"pan": Pan, "move": Move, "set": Set, "refine": Refine}
+WORDS: dict[str, type] = {"pan": Pan, "gist": Gist, "move": Move, "set": Set, "refine": Refine}
 ABOUT = (
-    "Payloads of vidtok/bitstream.py. `tables` lie beside this folder. A canvas is position [x, y], depth (rows of "
-    "cells) and values (rows of cells): a digit for each number of the levels held, the others are zero. Edits: "
-    "[pan, dx, dy], [move, row, col, dx, dy], [set, row, col, values], [refine, row, col, values], values as digits. "
-    "Each of `bad` must be refused on its base."
+    "Payloads of vidtok/bitstream.py. `tables` lie beside this folder. A canvas is position [x, y], gist (numbers of "
+    "the whole frame), depth (rows of cells) and values (rows of cells); gist and values are a digit for each number "
+    "of the levels held, the others are zero. Edits: [pan, dx, dy], [gist, values], [move, row, col, dx, dy], "
+    "[set, row, col, values], [refine, row, col, values], values as digits from the first level on, a refinement's "
+    "from the first level not held on. Each of `bad` must be refused on its base."
 )
 
 
@@ -41,6 +42,8 @@ def written(edit: Edit) -> list[Any]:
     match edit:
         case Pan(dx, dy):
             return ["pan", dx, dy]
+        case Gist(values):
+            return ["gist", digits(values)]
         case Move(row, col, dx, dy):
             return ["move", row, col, dx, dy]
         case Set(row, col, values) | Refine(row, col, values):
@@ -56,6 +59,7 @@ def canvas_words(canvas: Canvas) -> dict[str, Any]:
     rows = [zip(*row, strict=True) for row in zip(canvas.values.tolist(), canvas.depth.tolist(), strict=True)]
     return {
         "position": list(canvas.position),
+        "gist": digits(canvas.gist[: GIST_EDGES[canvas.gist_depth]].tolist()),
         "depth": canvas.depth.tolist(),
         "values": [[digits(values[: EDGES[depth]]) for values, depth in row] for row in rows],
         "state_hash": f"{canvas.state_hash():08x}",
@@ -66,7 +70,9 @@ def canvas_of(case: dict[str, Any]) -> Canvas:
     grid, base = Grid(case["width"], case["height"]), case["base"]
     depth = np.array(base["depth"], np.uint8)
     values = [[list(map(int, cell.ljust(CHANNELS, "0"))) for cell in row] for row in base["values"]]
-    return Canvas(grid, 1, tuple(base["position"]), np.array(values, np.uint8), depth, np.zeros(depth.shape, np.uint32))
+    gist = np.array(list(map(int, base["gist"].ljust(GIST, "0"))), np.uint8)
+    maps = (np.array(values, np.uint8), depth, np.zeros(depth.shape, np.uint32))
+    return Canvas(grid, 1, tuple(base["position"]), *maps, gist, GIST_EDGES.index(len(base["gist"])))
 
 
 def counting(first: int, levels: int, held: int = 0) -> tuple[int, ...]:
@@ -79,6 +85,18 @@ def full(grid: Grid) -> Canvas:
     places = [(row, col) for row in range(grid.rows) for col in range(grid.cols)]
     told = [Set(r, c, counting(r + 2 * c, 1 + (r + c) % 2)) for r, c in places]
     return patch(blank(grid), to_patch(blank(grid), told), 1)
+
+
+def gist_of(levels: int, changed: int = 0) -> Gist:
+    """A gist of so many levels; so many of its numbers, spread out evenly, are others than without `changed`."""
+    count = GIST_EDGES[levels]
+    others = {n * count // changed for n in range(changed)}
+    return Gist(tuple((n * n // 3 + (n in others)) % VALUES for n in range(count)))
+
+
+def holding(grid: Grid, levels: int) -> Canvas:
+    """Nothing but a gist."""
+    return patch(blank(grid), to_patch(blank(grid), [gist_of(levels)]), 1)
 
 
 def cases() -> dict[str, tuple[Canvas, list[Edit]]]:
@@ -99,6 +117,19 @@ def cases() -> dict[str, tuple[Canvas, list[Edit]]]:
         "large pan": (held, [Pan(1000, -25)]),
         "escaped pans": (held, [Pan(24, -24)]),
         "largest pan": (blank(one).panned(-MAX_POSITION, 0), [Pan(2 * MAX_POSITION, -MAX_POSITION)]),
+        "first gist": (blank(one), [gist_of(2)]),
+        "first gist, all levels": (blank(one), [gist_of(GIST_LEVELS)]),
+        "the same gist": (holding(one, 3), [gist_of(3)]),
+        "few changes of a gist": (holding(one, GIST_LEVELS), [gist_of(GIST_LEVELS, 23)]),
+        "some changes of a gist": (holding(one, GIST_LEVELS), [gist_of(GIST_LEVELS, 24)]),
+        "more changes of a gist": (holding(one, 1), [gist_of(1, 4)]),
+        "many changes of a gist": (holding(one, 3), [gist_of(3, 56)]),
+        "a deeper gist": (holding(one, 1), [gist_of(3, 2)]),
+        "a shallower gist": (holding(one, GIST_LEVELS), [gist_of(2, 30)]),
+        "a gist with pan and cells": (
+            patch(full(tall), to_patch(full(tall), [gist_of(2)]), 1),
+            [Pan(-3, 6), gist_of(3, 11), Move(1, 1, 0, 1), Set(2, 1, counting(3, 2)), Refine(3, 2, flat(1, 3, 1))],
+        ),
     }
     for number, (name, grid) in enumerate((("wide", wide), ("tall", tall), ("wide", wide), ("tall", tall))):
         base = random_canvas(grid, rng, span=400)
@@ -126,7 +157,8 @@ def vectors() -> dict[str, Any]:
             }
         )
     bad = [
-        {"base": row["name"], "payload": row["payload"] + "0102030405", "why": "bytes left over"} for row in rows[4:8]
+        {"base": row["name"], "payload": row["payload"] + "0102030405", "why": "bytes left over"}
+        for row in [*rows[4:8], *(row for row in rows if row["name"] == "a deeper gist")]
     ]
     bad += [{"base": "one cell", "payload": "ff" * 9, "why": "a pan out of the scene, or a symbol outside its table"}]
     head = {"about": ABOUT, "tables": "golden/tables.bin", "tables_digest": tables().digest.hex()}
@@ -162,6 +194,14 @@ def test_the_vectors_show_every_kind_of_edit() -> None:
     told = [edit[0] for row in STORED["payloads"] for edit in row["edits"]]
     assert set(told) == set(WORDS)
     assert {row["name"] for row in STORED["payloads"]} == set(cases())
+
+
+def test_the_vectors_show_gists_of_every_class_of_change_and_of_more_and_fewer_levels() -> None:
+    assert len(TURN_SHARES) == TURNS - 1
+    symbols = [patch_symbols(base, to_patch(base, edits), tables()) for base, edits in cases().values()]
+    assert {told for each in symbols for name, _, told in each if name == "turn"} == set(range(TURNS))
+    depths = [(held, told) for each in symbols for name, held, told in each if name == "gist" and told]
+    assert {np.sign(told - held) for held, told in depths} == {-1, 0, 1}
 
 
 @pytest.mark.parametrize("row", STORED["payloads"], ids=lambda row: row["name"])

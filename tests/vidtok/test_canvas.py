@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from tests.vidtok.fakes import generators, grids, offsets, random_canvas
 from vidtok.canvas import CELL, MAX_POSITION, UNIT, Canvas, Grid, blank, visible_cells
-from vidtok.tokenizer.fsq import CHANNELS, VALUES, known
+from vidtok.tokenizer.fsq import CHANNELS, GIST, GIST_EDGES, VALUES, known
 
 halves = offsets.map(lambda offset: int(offset / 2))  # two of them stay in the scene
 
 
 def small_canvas() -> Canvas:
-    """A canvas that can be written down: the golden hash's."""
+    """A canvas that can be written down, but for its gist: the golden hash's."""
     grid = Grid(64, 32)
     depth = np.array([[1, 0, 2], [6, 5, 3]], np.uint8)
     values = np.arange(6 * CHANNELS).reshape(2, 3, CHANNELS) * 1361 // 32 % VALUES * known(depth)
@@ -40,6 +40,7 @@ def test_a_grid_has_one_spare_row_and_column(grid: Grid) -> None:
     canvas = blank(grid)
     assert (canvas.version, canvas.position, canvas.offset) == (0, (0, 0), (0, 0))
     assert not canvas.depth.any()
+    assert (canvas.gist_depth, canvas.gist.tolist()) == (0, [0] * GIST)
     assert canvas.values.shape == (grid.rows, grid.cols, CHANNELS)
     assert canvas.visible().sum() == grid.frame_cells
     assert canvas.visible()[:-1, :-1].all()
@@ -80,6 +81,8 @@ def test_panning_moves_the_window_over_the_scene(grid: Grid, rng: np.random.Gene
     panned = canvas.panned(dx, dy)
     assert panned.position == (canvas.position[0] + dx, canvas.position[1] + dy)
     assert panned.version == canvas.version
+    assert panned.gist_depth == canvas.gist_depth
+    assert np.array_equal(panned.gist, canvas.gist)
     left, top = (place // CELL for place in canvas.position)
     right, down = panned.position[0] // CELL - left, panned.position[1] // CELL - top
     for row in range(min(grid.rows, 6)):
@@ -129,7 +132,7 @@ def test_the_scene_has_an_end() -> None:
 def test_equal_canvases_hash_alike_and_ages_do_not_count(grid: Grid, rng: np.random.Generator) -> None:
     canvas = random_canvas(grid, rng)
     older = replace(canvas, version=3, changed=canvas.changed + np.uint32(1))
-    assert canvas == replace(canvas, values=canvas.values.copy())
+    assert canvas == replace(canvas, values=canvas.values.copy(), gist=canvas.gist.copy())
     assert canvas != older
     assert canvas.state_hash() == older.state_hash()
     assert 0 <= canvas.state_hash() < 1 << 32
@@ -140,22 +143,28 @@ def test_equal_canvases_hash_alike_and_ages_do_not_count(grid: Grid, rng: np.ran
 def test_any_change_of_the_state_changes_the_hash(grid: Grid, rng: np.random.Generator) -> None:
     canvas = random_canvas(grid, rng)
     row, col = int(rng.integers(grid.rows)), int(rng.integers(grid.cols))
-    values, depth = canvas.values.copy(), canvas.depth.copy()
+    values, depth, gist = canvas.values.copy(), canvas.depth.copy(), canvas.gist.copy()
     values[row, col, rng.integers(CHANNELS)] ^= 1
     depth[row, col] ^= 1
-    others = (replace(canvas, values=values), replace(canvas, depth=depth), canvas.panned(CELL, 0), canvas.panned(0, 1))
+    gist[rng.integers(GIST)] ^= 1
+    changes = ({"values": values}, {"depth": depth}, {"gist": gist}, {"gist_depth": canvas.gist_depth ^ 1})
+    others = (*(replace(canvas, **change) for change in changes), canvas.panned(CELL, 0), canvas.panned(0, 1))
     assert canvas.state_hash() not in {other.state_hash() for other in others}
+    assert canvas not in others
 
 
 def test_golden_hashes() -> None:
-    assert f"{small_canvas().state_hash():08x}" == "39b14175"
-    assert f"{blank(Grid(64, 32)).state_hash():08x}" == "fb2f5c96"
-    assert f"{blank(Grid(640, 368)).state_hash():08x}" == "0bd4f70a"
+    for depth, expected in enumerate(("24fce40e", "3c51465c", "88621d85", "03de5259", "2b08d31f", "08dc1ceb")):
+        gist = np.zeros(GIST, np.uint8)
+        gist[: GIST_EDGES[depth]] = np.arange(GIST_EDGES[depth]) * 5 // 3 % VALUES
+        assert f"{replace(small_canvas(), gist=gist, gist_depth=depth).state_hash():08x}" == expected
+    assert f"{blank(Grid(64, 32)).state_hash():08x}" == "da7d73a2"
+    assert f"{blank(Grid(640, 368)).state_hash():08x}" == "978bc807"
 
 
 def test_canvases_are_read_only_and_not_hashable() -> None:
     canvas = blank(Grid(32, 32))
-    for array in (canvas.values, canvas.depth, canvas.changed):
+    for array in (canvas.values, canvas.depth, canvas.changed, canvas.gist):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
     with pytest.raises(TypeError):

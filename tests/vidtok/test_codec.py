@@ -15,19 +15,21 @@ from tests.vidtok.fakes import (
     grids,
     pans,
     random_canvas,
+    random_gist,
     random_patch,
     random_values,
     shares,
     tables,
     to_patch,
 )
-from vidtok.bitstream import decode_payload, encode_payload, patch_symbols, value_costs
+from vidtok import bitstream
+from vidtok.bitstream import decode_payload, encode_payload, gist_costs, patch_symbols, value_costs
 from vidtok.canvas import MAX_POSITION, Canvas, Grid, blank
 from vidtok.codec import MOVE_REACH, diff, patch, split
-from vidtok.edits import Kind, Move, Pan, Refine, Set, no_edits
-from vidtok.entropy import SHAPES
+from vidtok.edits import Gist, Kind, Move, Pan, Refine, Set, no_edits
+from vidtok.entropy import SHAPES, TURNS
 from vidtok.errors import PayloadError
-from vidtok.tokenizer.fsq import CHANNELS, EDGES, LEVELS, VALUES, known
+from vidtok.tokenizer.fsq import CHANNELS, EDGES, GIST, GIST_EDGES, GIST_LEVELS, LEVELS, VALUES, known
 
 some = settings(max_examples=80, deadline=None)
 
@@ -56,7 +58,8 @@ def test_law_1_holds_in_parts_too(grid: Grid, rng: np.random.Generator, pan: Pan
     base = random_canvas(grid, rng)
     edits, _ = random_patch(base, pan, rng, share)
     whole, canvas, tokens = patch(base, edits, 8), base, 0
-    for part in split(edits, parts):
+    for number, part in enumerate(split(edits, parts)):
+        assert part.gist_depth == (edits.gist_depth if number == 0 else 0)
         payload = encode_payload(canvas, part, tables())
         canvas = patch(canvas, decode_payload(canvas, payload, tables()), 8)
         tokens += part.tokens
@@ -97,9 +100,13 @@ def test_patch_does_what_each_edit_says(grid: Grid, rng: np.random.Generator, pa
     edits, seen = random_patch(base, pan, rng, share)
     before, after = base.panned(pan.dx, pan.dy), patch(base, edits, 8)
     assert (after.version, after.position) == (8, before.position)
-    edited = {(edit.row, edit.col) for edit in edits.edits(before.depth) if not isinstance(edit, Pan)}
+    edited = {(edit.row, edit.col) for edit in edits.edits(before.depth) if not isinstance(edit, Pan | Gist)}
+    told = 0
     for edit in edits.edits(before.depth):
         match edit:
+            case Gist(values):
+                told = len(values)
+                assert after.gist[:told].tolist() == list(values)
             case Set(row, col, values):
                 assert EDGES[after.depth[row, col]] == len(values)
                 assert after.values[row, col, : len(values)].tolist() == list(values)
@@ -122,6 +129,8 @@ def test_patch_does_what_each_edit_says(grid: Grid, rng: np.random.Generator, pa
     assert np.array_equal(after.depth[kept], before.depth[kept])
     assert np.array_equal(after.changed[kept], before.changed[kept])
     assert (after.changed[~kept] == 8).all()
+    assert np.array_equal(after.gist[told:], before.gist[told:])
+    assert GIST_EDGES[after.gist_depth] == max(told, GIST_EDGES[before.gist_depth])
 
 
 @some
@@ -130,8 +139,7 @@ def test_levels_that_are_not_held_are_zero(grid: Grid, rng: np.random.Generator,
     canvas = random_canvas(grid, rng)
     for version in (8, 9):
         canvas = patch(canvas, random_patch(canvas, pan if version == 8 else Pan(0, 0), rng, share)[0], version)
-        assert not canvas.values[~known(canvas.depth)].any()
-        assert canvas.depth.max() <= LEVELS
+        check_held(canvas)
 
 
 @settings(max_examples=20, deadline=None)
@@ -176,6 +184,25 @@ def test_an_edit_out_of_sight_is_refused(grid: Grid, row: int, col: int) -> None
 # Law 1: what diff takes
 
 
+@given(generators, st.integers(0, GIST_LEVELS), st.integers(0, GIST_LEVELS))
+def test_the_first_levels_of_a_gist_are_told_and_deeper_ones_stay(
+    rng: np.random.Generator, held: int, told: int
+) -> None:
+    one, two = random_gist(rng), random_gist(rng)
+    nothing = np.zeros((3, 3), np.uint8)
+    base = blank(Grid(64, 64))
+    base = patch(base, diff(base.values, base, nothing, gist=one, gist_to=held), 1)
+    edits = diff(base.values, base, nothing, gist=two, gist_to=told)
+    assert edits.tokens == (told > 0)
+    assert list(edits.edits(base.depth)) == [Gist(tuple(two[: GIST_EDGES[told]].tolist()))] * (told > 0)
+    after = patch(base, edits, 2)
+    assert after.gist_depth == max(held, told)
+    expected = np.where(np.arange(GIST) < GIST_EDGES[told], two, one)
+    expected[GIST_EDGES[after.gist_depth] :] = 0
+    assert np.array_equal(after.gist, expected)
+    assert not after.changed.any()
+
+
 def test_moves_win_over_sets_and_sets_over_refinements() -> None:
     base = patch(blank(Grid(96, 32)), to_patch(blank(Grid(96, 32)), [Set(0, c, flat(7, 1)) for c in range(3)]), 1)
     values = np.full((2, 4, CHANNELS), 5, np.uint8)
@@ -201,8 +228,9 @@ def test_a_refinement_to_what_is_held_is_no_edit(rng: np.random.Generator) -> No
 def test_the_arguments_stay_as_they_were() -> None:
     rng = np.random.default_rng(0)
     base = random_canvas(Grid(112, 96), rng)
-    kept = Canvas(base.grid, base.version, base.position, base.values.copy(), base.depth.copy(), base.changed.copy())
+    kept = replace(base, **{name: getattr(base, name).copy() for name in ("values", "depth", "changed", "gist")})
     edits, values = random_patch(base, Pan(40, -7), rng, 0.6)
+    edits = replace(edits, gist=random_gist(rng), gist_depth=GIST_LEVELS)
     seen = values.copy()
     patch(base, decode_payload(base, encode_payload(base, edits, tables()), tables()), 9)
     list(split(edits, 3))
@@ -231,6 +259,10 @@ def test_patches_that_do_not_fit_are_refused() -> None:
         edits.depth[0, 0] = depth
         with pytest.raises(ValueError, match="names levels"):
             patch(base, edits, 2)
+    deep = replace(no_edits(3, 3), gist_depth=GIST_LEVELS + 1)
+    for refuse in (lambda: patch(base, deep, 2), lambda: encode_payload(base, deep, tables())):
+        with pytest.raises(ValueError, match="names levels"):
+            refuse()
 
 
 # Planning
@@ -254,6 +286,51 @@ def test_planned_bits_are_about_what_the_payload_takes(rng: np.random.Generator,
     assert told == pytest.approx(float(planned[..., :levels][visible].sum()), rel=0.05)
     everything = sum(float(costs[name][context, symbol]) for name, context, symbol in symbols)
     assert len(encode_payload(base, edits, tables())) * 8 <= everything * 1.005 + 48
+
+
+@some
+@given(generators, pans)
+def test_planned_bits_are_what_a_gist_takes(rng: np.random.Generator, pan: Pan) -> None:
+    base = random_canvas(Grid(64, 64), rng)
+    edits, _ = random_patch(base, pan, rng, 0.0)
+    symbols = [each for each in patch_symbols(base, edits, tables()) if each[0] in ("turn", "gist_value")]
+    told, kept = gist_costs(base, edits.gist, tables())
+    assert told.shape == kept.shape == (TURNS, GIST)
+    held, count = np.arange(GIST) < GIST_EDGES[base.gist_depth], GIST_EDGES[edits.gist_depth]
+    assert np.array_equal(told[:, held & (edits.gist == base.gist)], kept[:, held & (edits.gist == base.gist)])
+    assert (kept[:, ~held] > told.max() * GIST).all()
+    if edits.gist_depth:
+        (_, _, turn), *values = symbols
+        costs = tables().costs["gist_value"].reshape(-1, VALUES)
+        assert [float(costs[context, value]) for _, context, value in values] == told[turn, :count].tolist()
+    else:
+        assert not symbols
+
+
+@pytest.mark.parametrize("shares", [(0, 0, 0), (0, 0, 101), (0, 101, 101), (101, 101, 101)])
+def test_any_class_of_change_tells_the_same_gist(shares: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(6)
+    for _ in range(40):
+        base = random_canvas(Grid(64, 64), rng)
+        edits, _ = random_patch(base, Pan(0, 0), rng, 0.2)
+        with monkeypatch.context() as patched:
+            patched.setattr(bitstream, "TURN_SHARES", shares)
+            payload = encode_payload(base, edits, tables())
+        assert decode_payload(base, payload, tables()) == edits
+
+
+@pytest.mark.parametrize("depth", range(1, GIST_LEVELS + 1))
+def test_a_gist_that_hardly_changes_costs_less(depth: int) -> None:
+    first, nothing = random_gist(np.random.default_rng(depth)), np.zeros((3, 3), np.uint8)
+    canvas = blank(Grid(64, 64))
+    sizes = []
+    for step in (1, 2, 8, GIST):  # all of it new, then every second number, every eighth, the very first
+        gist = np.where(np.arange(GIST) % step == 0, first ^ 1, first)
+        edits = diff(canvas.values, canvas, nothing, gist=gist, gist_to=depth)
+        sizes.append(len(encode_payload(canvas, edits, tables())))
+        canvas = patch(blank(Grid(64, 64)), diff(canvas.values, canvas, nothing, gist=first, gist_to=depth), 1)
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < sizes[0] / 2
 
 
 # Law 6
@@ -308,9 +385,17 @@ def check_any(base: Canvas, payload: bytes) -> None:
         edits = decode_payload(base, payload, tables())
     except PayloadError:
         return
-    canvas = patch(base, edits, base.version + 1)
-    assert canvas.depth.max(initial=0) <= LEVELS
-    assert canvas.values.max(initial=0) < VALUES
-    assert not canvas.values[~known(canvas.depth)].any()
+    check_held(patch(base, edits, base.version + 1))
+    assert not edits.gist[GIST_EDGES[edits.gist_depth] :].any()
     again = encode_payload(base, edits, tables())
     assert decode_payload(base, again, tables()) == edits
+
+
+def check_held(canvas: Canvas) -> None:
+    """Levels and values in range; what is not held is zero."""
+    assert canvas.depth.max() <= LEVELS
+    assert canvas.values.max() < VALUES
+    assert not canvas.values[~known(canvas.depth)].any()
+    assert 0 <= canvas.gist_depth <= GIST_LEVELS
+    assert canvas.gist.max() < VALUES
+    assert not canvas.gist[GIST_EDGES[canvas.gist_depth] :].any()

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from tests.vidtok.fakes import generators, tables
 from vidtok.entropy import (
+    NO_VALUE,
     PROB_BITS,
     SHAPES,
     TOTAL,
+    TURNS,
     RangeDecoder,
     RangeEncoder,
     Tables,
@@ -23,6 +25,7 @@ from vidtok.entropy import (
     to_frequencies,
 )
 from vidtok.errors import PayloadError, WeightsError
+from vidtok.tokenizer.fsq import GIST_EDGES, VALUES
 
 Table = list[int]  # cumulative, 0 first, TOTAL last
 
@@ -241,9 +244,29 @@ def test_counts_make_their_symbols_cheap() -> None:
     assert fit_tables(counts).costs["density"][2] < 0.1
 
 
+def test_a_whole_level_of_the_gist_learns_from_one_number_of_it() -> None:
+    counts = np.zeros(SHAPES["gist_value"])
+    counts[GIST_EDGES[1], 2, NO_VALUE, 5] = 1000
+    fitted, prior = (fit_tables(each).costs["gist_value"] for each in ({"gist_value": counts}, {}))
+    assert fitted[GIST_EDGES[1], 2, NO_VALUE, 5] < 0.1
+    inside = slice(GIST_EDGES[1] + 1, GIST_EDGES[2])
+    assert (fitted[inside, 2, NO_VALUE, 5] < prior[inside, 2, NO_VALUE, 5] - 1).all()
+    assert np.array_equal(fitted[: GIST_EDGES[1]], prior[: GIST_EDGES[1]])
+    assert np.array_equal(fitted[GIST_EDGES[2] :], prior[GIST_EDGES[2] :])
+
+
+def test_the_prior_repeats_a_gist_the_surer_the_less_of_it_changes() -> None:
+    held = np.arange(VALUES)
+    kept = tables().costs["gist_value"][:, :, held, held]
+    assert (kept.argmin(1) == 0).all()
+    assert (np.diff(kept, axis=1) > 0).all()
+    assert kept.shape[1] == TURNS
+    assert (tables().costs["gist_value"][:, :, NO_VALUE] == np.log2(VALUES)).all()
+
+
 def test_the_prior_covers_every_table() -> None:
     assert {name: prior.shape for name, prior in prior_weights().items()} == SHAPES
-    assert tables().digest.hex() == "a63a4b6f48cb8711"
+    assert tables().digest.hex() == "5ff3004f12d162f7"
     assert len(tables().digest) == 8
 
 

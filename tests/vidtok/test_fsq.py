@@ -11,6 +11,11 @@ from tests.vidtok.fakes import generators
 from vidtok.tokenizer.fsq import (
     CHANNELS,
     EDGES,
+    GIST,
+    GIST_EDGES,
+    GIST_LEVEL_OF,
+    GIST_LEVELS,
+    GIST_SIZES,
     LEVEL_OF,
     LEVEL_SIZES,
     LEVELS,
@@ -65,6 +70,15 @@ def test_levels_lie_one_after_the_other_and_never_shrink() -> None:
     assert 0 < SEEN_LEVELS <= LEVELS
     for level in range(LEVELS):
         assert np.flatnonzero(level == LEVEL_OF).tolist() == list(range(EDGES[level], EDGES[level + 1]))
+
+
+def test_the_gists_levels_lie_one_after_the_other_too() -> None:
+    assert (GIST_LEVELS, GIST, GIST_EDGES[0]) == (len(GIST_SIZES), sum(GIST_SIZES), 0)
+    assert tuple(np.diff(GIST_EDGES)) == GIST_SIZES == tuple(sorted(GIST_SIZES))
+    assert GIST_EDGES[-1] == GIST
+    for level in range(GIST_LEVELS):
+        numbers = list(range(GIST_EDGES[level], GIST_EDGES[level + 1]))
+        assert np.flatnonzero(level == GIST_LEVEL_OF).tolist() == numbers
 
 
 @given(generators, st.integers(1, 4), st.integers(1, 4))

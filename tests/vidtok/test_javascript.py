@@ -10,6 +10,7 @@ import struct
 import zlib
 from base64 import b64decode
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,13 +27,14 @@ from tests.vidtok.twin import (
     shown_words,
     verdict,
 )
+from vidtok import bitstream
 from vidtok.bitstream import decode_payload, encode_payload
 from vidtok.canvas import MAX_POSITION, MAX_SIDE, Canvas, Grid, blank
 from vidtok.codec import MOVE_REACH, patch
 from vidtok.edits import Kind, Pan, Patch, no_edits
 from vidtok.entropy import SHAPES, TOTAL, RangeEncoder, Tables
 from vidtok.errors import PayloadError, WeightsError
-from vidtok.tokenizer.fsq import LEVELS
+from vidtok.tokenizer.fsq import GIST_LEVELS, LEVELS
 
 PAYLOAD_ERRORS: dict[type[Exception], str] = {PayloadError: "PayloadError"}
 VALUE_ERRORS: dict[type[Exception], str] = {ValueError: "RangeError"}
@@ -53,7 +55,7 @@ def test_payload_vectors(twin: Twin) -> None:
         assert twin.ask("decode", base=words["base"], payload=based(payload)) == words["patch"], case["name"]
         after = twin.ask("patch", **words, version=2)
         expected = canvas_of({**case, "base": case["after"]})
-        for key in ("position", "values", "depth"):
+        for key in ("position", "values", "depth", "gist", "gist_depth"):
             assert after[key] == canvas_words(expected)[key], case["name"]
         assert f"{after['state_hash']:08x}" == case["after"]["state_hash"], case["name"]
     for bad in stored["bad"]:
@@ -122,12 +124,21 @@ def test_damaged_payloads_get_one_verdict(twin: Twin, seed: int) -> None:
         assert theirs == mine, data.hex()
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_any_class_of_change_tells_the_same_gist(twin: Twin, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer may choose another class than its changes fall in."""
+    base, edits = drawn(seed)
+    monkeypatch.setattr(bitstream, "TURN_SHARES", [(0, 0, 0), (0, 0, 101), (0, 101, 101), (101, 101, 101)][seed % 4])
+    payload = encode_payload(base, edits, tables())
+    assert twin.ask("decode", base=canvas_words(base), payload=based(payload)) == patch_words(edits)
+
+
 def misfits() -> Iterator[tuple[str, Canvas, Patch]]:
     """Patches that fit no base, one rule broken each."""
     base = random_canvas(Grid(96, 64), np.random.default_rng(3))
     depth = np.full_like(base.depth, 2)
     depth[0, 0] = depth[1, 2] = 0
-    base = Canvas(base.grid, 1, (0, 0), base.values, depth, base.changed)
+    base = replace(base, version=1, position=(0, 0), depth=depth)
 
     def cell(row: int, col: int, kind: Kind, depth: int = 0, move: tuple[int, int] = (0, 0)) -> Patch:
         edits = no_edits(base.grid.rows, base.grid.cols)
@@ -148,6 +159,8 @@ def misfits() -> Iterator[tuple[str, Canvas, Patch]]:
     yield "moved from the right of the grid", base, cell(0, 1, Kind.MOVE, 0, (3, 0))
     yield "moved from below the grid", base, cell(0, 1, Kind.MOVE, 0, (0, 3))
     yield "moved from an unknown cell", base, cell(1, 1, Kind.MOVE, 0, (1, 0))
+    for told in (1, GIST_LEVELS, GIST_LEVELS + 1):
+        yield f"a gist of {told} levels", base, replace(no_edits(base.grid.rows, base.grid.cols), gist_depth=told)
     yield "out of the scene", base, no_edits(base.grid.rows, base.grid.cols, Pan(MAX_POSITION + 1, 0))
     yield "out of the scene below", base, no_edits(base.grid.rows, base.grid.cols, Pan(0, -MAX_POSITION - 1))
 
@@ -180,7 +193,7 @@ def test_grids(twin: Twin, side: float) -> None:
 @pytest.mark.parametrize("position", [(0, 0), (-1, 31), (MAX_POSITION, -MAX_POSITION)])
 def test_pans(twin: Twin, position: tuple[int, int]) -> None:
     base = random_canvas(Grid(112, 80), np.random.default_rng(8))
-    base = Canvas(base.grid, 3, position, base.values, base.depth, base.changed)
+    base = replace(base, version=3, position=position)
     for pan in ((0, 0), (1, -1), (32, 0), (-32, 64), (-33, 31), (0, 96), (128, 0), (-96, -200), (MAX_POSITION, 0)):
         mine = verdict(lambda pan=pan: shown_words(base.panned(*pan)), VALUE_ERRORS)
         theirs = verdict(lambda pan=pan: twin.ask("pan", base=canvas_words(base), pan=list(pan)), VALUE_ERRORS)

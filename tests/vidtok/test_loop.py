@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,7 +21,7 @@ from vidtok.canvas import Grid
 from vidtok.live import recording
 from vidtok.live.recording import Loop
 from vidtok.live.sender import SendConfig, Step
-from vidtok.tokenizer.fsq import LEVELS
+from vidtok.tokenizer.fsq import GIST_LEVELS, LEVELS, dequantise
 
 Pixels = NDArray[np.uint8]
 Wire = list[tuple[float, Lane, bytes]]
@@ -276,3 +277,31 @@ def test_what_stands_for_longer_is_worth_more() -> None:
     shallow, deep = (taped.loop.sender.canvas.depth for taped in (new, stood))
     assert (deep >= shallow).all()
     assert deep.sum() > shallow.sum()
+
+
+def test_the_gist_comes_first_and_follows_the_scene() -> None:
+    grid, rng = Grid(192, 112), np.random.default_rng(4)
+    one, other = blocks(rng, grid), blocks(rng, grid)
+    film = frames([one] * 2 + [other] * 10, 10.0)
+    taped = Taped(grid, calm(caps=Caps(400.0, 4000.0))).play(film[:2])
+    assert taped.loop.receiver.canvas is not None
+    first = taped.loop.receiver.canvas.gist
+    taped.play(film[2:])
+    canvas = taped.loop.receiver.canvas
+    assert canvas.gist_depth == GIST_LEVELS
+    encoder = FakeEncoder()
+    for pixels, gist in ((one, first), (other, canvas.gist)):
+        encoder(pixels)
+        assert np.abs(dequantise(gist) - encoder.gist()).max() < 0.25
+    assert not np.array_equal(first, canvas.gist)
+
+
+def test_a_gist_alone_is_a_token_and_none_is_sent_when_it_is_switched_off() -> None:
+    grid = Grid(192, 112)
+    still = frames([blocks(np.random.default_rng(5), grid)] * 3, 10.0)
+    dear = calm(price=30.0, caps=Caps(400.0, 4000.0))  # too dear for any cell, not for what speaks of all of them
+    for gist_s, tokens in ((1e4, 1), (0.0, 0)):
+        taped = Taped(grid, replace(dear, gist_s=gist_s)).play(still)
+        canvas = taped.loop.sender.canvas
+        assert (canvas.gist_depth > 0) == (tokens > 0)
+        assert sum(step.tokens for _, step in taped.steps) - np.count_nonzero(canvas.depth) == tokens

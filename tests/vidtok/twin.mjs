@@ -19,7 +19,7 @@ let tables;
 const fromBase64 = (text) => Uint8Array.from(Buffer.from(text, "base64"));
 const toBase64 = (array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64");
 
-function toCanvas({ width, height, version, position, values, depth, changed }) {
+function toCanvas({ width, height, version, position, values, depth, changed, gist, gist_depth }) {
   return {
     grid: canvases.makeGrid(width, height),
     version,
@@ -27,6 +27,8 @@ function toCanvas({ width, height, version, position, values, depth, changed }) 
     values: fromBase64(values),
     depth: fromBase64(depth),
     changed: new Uint32Array(fromBase64(changed).buffer),
+    gist: fromBase64(gist),
+    gistDepth: gist_depth,
   };
 }
 
@@ -38,17 +40,21 @@ const fromCanvas = (canvas) => ({
   values: toBase64(canvas.values),
   depth: toBase64(canvas.depth),
   changed: toBase64(canvas.changed),
+  gist: toBase64(canvas.gist),
+  gist_depth: canvas.gistDepth,
   state_hash: canvases.stateHash(canvas),
   visible: toBase64(canvases.visible(canvas)),
 });
 
-const toPatch = ({ pan: [dx, dy], kind, depth, values, move }) => ({
+const toPatch = ({ pan: [dx, dy], kind, depth, values, move, gist, gist_depth }) => ({
   dx,
   dy,
   kind: fromBase64(kind),
   depth: fromBase64(depth),
   values: fromBase64(values),
   move: new Int8Array(fromBase64(move).buffer),
+  gist: fromBase64(gist),
+  gistDepth: gist_depth,
 });
 
 const fromPatch = (patch) => ({
@@ -57,6 +63,8 @@ const fromPatch = (patch) => ({
   depth: toBase64(patch.depth),
   values: toBase64(patch.values),
   move: toBase64(patch.move),
+  gist: toBase64(patch.gist),
+  gist_depth: patch.gistDepth,
 });
 
 function untagged(value) {

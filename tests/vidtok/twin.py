@@ -71,8 +71,8 @@ def arrays(of: object, **types: str) -> Words:
 
 def canvas_words(canvas: Canvas) -> Words:
     size = {"width": canvas.grid.width, "height": canvas.grid.height, "version": canvas.version}
-    maps = arrays(canvas, values="u1", depth="u1", changed="<u4")
-    return {**size, "position": list(canvas.position), **maps}
+    maps = arrays(canvas, values="u1", depth="u1", changed="<u4", gist="u1")
+    return {**size, "position": list(canvas.position), "gist_depth": canvas.gist_depth, **maps}
 
 
 def shown_words(canvas: Canvas) -> Words:
@@ -82,7 +82,8 @@ def shown_words(canvas: Canvas) -> Words:
 
 
 def patch_words(edits: Patch) -> Words:
-    return {"pan": [edits.pan.dx, edits.pan.dy], **arrays(edits, kind="u1", depth="u1", values="u1", move="i1")}
+    maps = arrays(edits, kind="u1", depth="u1", values="u1", move="i1", gist="u1")
+    return {"pan": [edits.pan.dx, edits.pan.dy], "gist_depth": edits.gist_depth, **maps}
 
 
 def verdict(call: Callable[[], object], names: Mapping[type[Exception], str]) -> object:

@@ -33,12 +33,13 @@ from vidtok.live.pictures import FilmWriter, heat, panels, save_png
 from vidtok.live.recording import Replay
 from vidtok.live.sender import SendConfig, Step, hello
 from vidtok.live.server import unpack_pooled
-from vidtok.model.reader import Reader, Sight, agreement
+from vidtok.model.reader import Reader, agreement
 from vidtok.model.viewer import CanvasViewer
 from vidtok.tokenizer.edge import load_info
 
 START_TIMEOUT_S = 90.0
 Say = Callable[[str], None]
+Pooled = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,9 @@ class Story:
     """What the demo gathers while it runs."""
 
     filmed: list[Filmed] = field(default_factory=list)
-    sights: list[tuple[float, Sight, list[list[object]]]] = field(default_factory=list)  # known since (s), view, labels
+    sights: list[tuple[float, Pooled, list[list[object]]]] = field(
+        default_factory=list
+    )  # known since (s), view, labels
     latencies_ms: list[float] = field(default_factory=list)
     read_ms: list[float] = field(default_factory=list)
 
@@ -70,8 +73,7 @@ class Story:
         elif row["event"] == "sight":
             labels = row["labels"]
             assert isinstance(labels, list)
-            sight = Sight(unpack_pooled(str(row["pooled"])), np.zeros(0, np.float32))
-            self.sights.append((float(str(row["known_ms"])) / 1000, sight, labels))
+            self.sights.append((float(str(row["known_ms"])) / 1000, unpack_pooled(str(row["pooled"])), labels))
             self.read_ms.append(float(str(row["read_ms"])))
 
 
@@ -177,30 +179,29 @@ class _Teller:
             f"{time_s:5.1f} s  {tally.kbps_now:6.2f} kbps  {tally.tokens_now:4d} tokens/s  {tally.share:5.1%} of cells"
         )
         if story.sights:
-            _, sight, labels = story.sights[-1]
+            _, pooled, labels = story.sights[-1]
             true = self._judge.judge(story.filmed[-1].pixels)
-            text += (
-                f"  agreement {agreement(sight, true):.2f}  sees: {labels[0][0]} | true frame: {true.labels(1)[0][0]}"
-            )
+            text += f"  agreement {agreement(pooled, true.pooled):.2f}"
+            text += f"  sees: {labels[0][0]} | true frame: {true.labels(1)[0][0]}"
         return text
 
 
-def _held(story: Story) -> list[tuple[Filmed, Sight | None, str]]:
+def _held(story: Story) -> list[tuple[Filmed, Pooled | None, str]]:
     """Every frame with what the server knew when it was filmed: the newest view that was ready by then."""
     out, place = [], -1
     for filmed in story.filmed:
         while place + 1 < len(story.sights) and story.sights[place + 1][0] <= filmed.time_s:
             place += 1
-        _, sight, labels = story.sights[place] if place >= 0 else (0.0, None, [["nothing yet", 0.0]])
-        out.append((filmed, sight, str(labels[0][0])))
+        _, pooled, labels = story.sights[place] if place >= 0 else (0.0, None, [["nothing yet", 0.0]])
+        out.append((filmed, pooled, str(labels[0][0])))
     return out
 
 
 def _figures(story: Story, tally: Tally, judge: Reader) -> dict[str, float]:
     views, top1 = [], []
-    for filmed, sight, label in _held(story)[::2]:
+    for filmed, pooled, label in _held(story)[::2]:
         true = judge.judge(filmed.pixels)
-        views.append(agreement(sight, true) if sight is not None else 0.0)
+        views.append(agreement(pooled, true.pooled) if pooled is not None else 0.0)
         top1.append(label == true.labels(1)[0][0])
     p50, p95 = np.percentile(story.latencies_ms or [float("nan")], [50, 95])
     return {

@@ -196,6 +196,8 @@ def _count(summary: Summary, update: Update) -> None:
     summary.versions += 1
     summary.tokens += update.edits.tokens
     summary.pans += update.canvas.position != update.base.position
+    if update.edits.gist_depth:
+        summary.edits["gist"] += 1
     for kind in (Kind.MOVE, Kind.SET, Kind.REFINE):
         count = int((update.edits.kind == kind).sum())
         if count:

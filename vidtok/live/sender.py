@@ -21,7 +21,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_gate.budget import Allowance, Bought, Caps, Ledger, Offer, buy
+from edge_gate.budget import (
+    TICK_S,
+    Allowance,
+    Bought,
+    Caps,
+    GistOffer,
+    Ledger,
+    Offer,
+    Renewed,
+    buy,
+    renew,
+)
 from edge_gate.motion import PanState, cell_moves, luma, track_pan
 from edge_gate.novelty import (
     GateConfig,
@@ -31,18 +42,19 @@ from edge_gate.novelty import (
     glance,
     losses,
     novelty,
+    renewal,
     shift_cells,
     steady,
 )
 from transport.events import BaseLost, Event, FeedbackReceived, Refresh
 from transport.session import Session
-from vidtok.bitstream import encode_payload, value_costs
+from vidtok.bitstream import encode_payload, gist_costs, value_costs
 from vidtok.canvas import CELL, Canvas, Grid, blank
 from vidtok.codec import MOVE_REACH, diff, patch, split
 from vidtok.edits import Pan, Patch
 from vidtok.entropy import Tables
 from vidtok.tokenizer.edge import EdgeEncoder, TokenizerInfo
-from vidtok.tokenizer.fsq import EDGES, LEVELS, dequantise, known, quantise
+from vidtok.tokenizer.fsq import EDGES, GIST, GIST_EDGES, LEVELS, dequantise, known, quantise
 
 HEADER_BITS = 8 * 16  # of one packet, at most; always counted in full, so that decisions do not hang on the clock
 CONTROL_BITS = 256  # a second, kept free for heartbeats
@@ -63,6 +75,8 @@ class SendConfig:
     levels: int = LEVELS  # levels that a cell is told on at most
     first_s: float = 3.0  # how long news is expected to last when it has just come
     last_s: float = 8.0  # and at most, however long it has stood
+    gist_s: float = 6.0  # how long a gist is expected to last; 0 sends none
+    gist_every_s: float = 0.2  # how often a new one is made at most
     pan: bool = True
     move_reach: int = 3  # cells; 0 switches moves off
 
@@ -78,6 +92,8 @@ class View:
     position: tuple[int, int]
     latents: NDArray[np.float32]  # (rows, cols, CHANNELS)
     values: NDArray[np.uint8]  # the same, rounded
+    gist: NDArray[np.float32]  # (GIST,), latents of the whole frame
+    gist_time_s: float  # when that was made
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +127,7 @@ class Sender:
         self.canvas = blank(grid)  # the newest that was handed to the session and not given up
         self._encoder, self._tables = encoder, tables
         self._weights = info.sensitivity
+        self._gist_weights = info.gist_sensitivity * grid.frame_cells
         self._canvases: dict[int, Canvas] = {0: self.canvas}
         self._pan: PanState | None = None
         self._gate = GateState()
@@ -187,7 +204,12 @@ class Sender:
             restless = novelty(latents, np.nan_to_num(before), ~np.isnan(before), self._weights, self.config.gate)
             quiet = quiet.watched(restless, time_s, self.config.gate)
         self._gate = GateState(glanced, quiet, latents)
-        self._view = View(position, latents, quantise(latents))
+        gist, made_s = np.zeros(GIST, np.float32), time_s
+        if self._view is not None and time_s - self._view.gist_time_s < self.config.gist_every_s - TICK_S:
+            gist, made_s = self._view.gist, self._view.gist_time_s
+        elif self.config.gist_s > 0:
+            gist = self._encoder.gist()
+        self._view = View(position, latents, quantise(latents), gist, made_s)
 
     # -- choosing
 
@@ -204,9 +226,12 @@ class Sender:
         share = 1.0 if tokens >= panned else 0.0
         price = self.config.price / 1000
         for _ in range(_TRIES):
-            bought = buy(offer, Allowance(max(0.0, bits * share), tokens - panned), price)
-            edits = self._edits(view, base, bought, moves, pan)
-            if share == 0 or edits.tokens == 0 or not (panned or bought.surplus > price * PACKET_BITS):
+            gist = self._renew(view, base, bits * share * (tokens > panned), price)
+            used = panned + (gist.levels > 0)
+            bought = buy(offer, Allowance(max(0.0, bits * share - gist.bits), tokens - used), price)
+            edits = self._edits(view, base, bought, gist, moves, pan)
+            worth = bought.surplus + gist.surplus > price * PACKET_BITS
+            if share == 0 or edits.tokens == 0 or not (panned or worth):
                 break
             payloads = self._payloads(base, edits)
             if _wire_bits(payloads) <= bits + HEADER_BITS:
@@ -214,9 +239,24 @@ class Sender:
             share *= 0.8
         return edits, []
 
-    def _edits(self, view: View, base: Canvas, bought: Bought, moves: NDArray[np.int8], pan: Pan) -> Patch:
+    def _edits(
+        self, view: View, base: Canvas, bought: Bought, gist: Renewed, moves: NDArray[np.int8], pan: Pan
+    ) -> Patch:
         moving = np.where(bought.moved[..., None], moves, 0).astype(np.int8)
-        return diff(view.values, base, bought.set_to, refine_to=bought.refine_to, pan=pan, moves=moving)
+        whole = np.where(gist.told, quantise(view.gist), base.gist)
+        return diff(
+            view.values, base, bought.set_to, refine_to=bought.refine_to, pan=pan, moves=moving,
+            gist=whole, gist_to=gist.levels,
+        )  # fmt: skip
+
+    def _renew(self, view: View, base: Canvas, bits: float, price: float) -> Renewed:
+        """What of the gist is worth telling anew."""
+        values = quantise(view.gist)
+        held = np.arange(GIST) < GIST_EDGES[base.gist_depth]
+        noise = self.config.gate.noise
+        gain = renewal(view.gist, dequantise(values), dequantise(base.gist), held, noise) * self._gist_weights
+        told, kept = gist_costs(base, values, self._tables)
+        return renew(GistOffer(gain * np.float32(self.config.gist_s), told, kept, GIST_EDGES), bits, price)
 
     def _moves(
         self, view: View, held: NDArray[np.float32], before: Canvas, score: NDArray[np.float32]

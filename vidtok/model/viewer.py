@@ -22,7 +22,7 @@ class CanvasViewer:
     @torch.inference_mode()
     def show(self, canvas: Canvas) -> NDArray[np.uint8]:
         """The frame as the canvas knows it: (H, W, 3) RGB. Cells never seen come out grey."""
-        picture = self._network(canvas_context(canvas))[0].permute(1, 2, 0).numpy() * 128 + 127
+        picture = self._network(*canvas_context(canvas))[0].permute(1, 2, 0).numpy() * 128 + 127
         (left, top), grid = canvas.offset, canvas.grid
         cut = picture[top : top + grid.height, left : left + grid.width]
         return np.clip(cut + 0.5, 0, 255).astype(np.uint8)

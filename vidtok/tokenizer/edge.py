@@ -1,6 +1,7 @@
 """The encoder as the edge runs it: onnxruntime, no torch.
 
-    frame, position --pad to the moved grid--> ONNX encoder --> latents (rows, cols, CHANNELS)
+    frame, position --pad to the moved grid--> encoder.onnx --> latents (rows, cols, CHANNELS)
+                                                         |--> features --gist.onnx--> latents (GIST,), when asked for
 
 The values that the edge makes are the truth. Nothing ever depends on encoding the same frame twice.
 """
@@ -15,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok.canvas import CELL
+from vidtok.canvas import CELL, UNIT
 from vidtok.errors import MissingExtra, WeightsError
-from vidtok.tokenizer.fsq import CHANNELS
+from vidtok.tokenizer.fsq import CHANNELS, GIST
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
@@ -28,6 +29,7 @@ class TokenizerInfo:
 
     sensitivity: NDArray[np.float32]  # (CHANNELS,): how much the model's features depend on each latent
     digest: bytes  # eight bytes over the encoder's weights
+    gist_sensitivity: NDArray[np.float32]  # (GIST,): the same of the gist's latents, in a frame of one cell
 
 
 def load_info(folder: Path = WEIGHTS) -> TokenizerInfo:
@@ -36,7 +38,8 @@ def load_info(folder: Path = WEIGHTS) -> TokenizerInfo:
     try:
         data = json.loads(path.read_text())
         sensitivity = np.array(data["sensitivity"], np.float32).reshape(CHANNELS)
-        return TokenizerInfo(sensitivity, bytes.fromhex(data["digest"]))
+        of_gist = np.array(data["gist_sensitivity"], np.float32).reshape(GIST)
+        return TokenizerInfo(sensitivity, bytes.fromhex(data["digest"]), of_gist)
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(f"{path}: {error}; the package's weights are incomplete, reinstall it") from error
 
@@ -44,16 +47,20 @@ def load_info(folder: Path = WEIGHTS) -> TokenizerInfo:
 class EdgeEncoder:
     """Frames to latents. One object serves one size at a time; onnxruntime keeps its buffers."""
 
-    def __init__(self, path: Path = WEIGHTS / "encoder.onnx", threads: int = 1) -> None:
+    def __init__(self, folder: Path = WEIGHTS, threads: int = 1) -> None:
         try:
             import onnxruntime
         except ImportError as error:
             raise MissingExtra("onnxruntime", "edge") from error
-        if not path.exists():
-            raise WeightsError(f"{path}: no such file; the package's weights are incomplete, reinstall it")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        sessions = []
+        for path in (folder / "encoder.onnx", folder / "gist.onnx"):
+            if not path.exists():
+                raise WeightsError(f"{path}: no such file; the package's weights are incomplete, reinstall it")
+            sessions.append(onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+        self._cells, self._gist = sessions
+        self._features: NDArray[np.float32] | None = None
 
     def __call__(self, pixels: NDArray[np.uint8], position: tuple[int, int] = (0, 0)) -> NDArray[np.float32]:
         """(H, W, 3) seen at a scene position -> latents (rows, cols, CHANNELS) of the canvas.
@@ -64,9 +71,18 @@ class EdgeEncoder:
         out = np.zeros((-(-height // CELL) + 1, -(-width // CELL) + 1, CHANNELS), np.float32)
         padded = pad_to_grid(pixels, (position[0] % CELL, position[1] % CELL))
         picture = (padded.astype(np.float32) - np.float32(127)) / np.float32(128)
-        (latents,) = self._session.run(None, {"picture": picture.transpose(2, 0, 1)[None]})
+        latents, features = self._cells.run(None, {"picture": picture.transpose(2, 0, 1)[None]})
         out[: latents.shape[2], : latents.shape[3]] = latents[0].transpose(1, 2, 0)
+        left, top = (at % CELL // UNIT for at in position)
+        self._features = features[:, :, top : top + height // UNIT, left : left + width // UNIT]
         return out
+
+    def gist(self) -> NDArray[np.float32]:
+        """Latents (GIST,) of the whole frame that was encoded last."""
+        if self._features is None:
+            raise ValueError("gist() before the first frame")
+        (latents,) = self._gist.run(None, {"features": self._features})
+        return np.asarray(latents[0])
 
 
 def pad_to_grid(pixels: NDArray[np.uint8], offset: tuple[int, int]) -> NDArray[np.uint8]:
@@ -75,6 +91,6 @@ def pad_to_grid(pixels: NDArray[np.uint8], offset: tuple[int, int]) -> NDArray[n
     return np.pad(pixels, ((y, -(y + height) % CELL), (x, -(x + width) % CELL), (0, 0)), mode="edge")
 
 
-def digest_of(path: Path) -> bytes:
-    """Eight bytes that name a file's content."""
-    return hashlib.sha256(path.read_bytes()).digest()[:8]
+def digest_of(*paths: Path) -> bytes:
+    """Eight bytes that name the content of files."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).digest()[:8]

@@ -6,7 +6,8 @@
     level      1    2    3    4    5    6
     numbers    6    8   16   32   64   64       for a cell of 32x32 pixels
 
-The first five levels are for the model's eye, the last for people's. Only numpy: edge and wire need nothing more.
+The first five levels are for the model's eye, the last for people's. The gist is one more set of such numbers, of the
+whole frame and on five levels of 16, 32, 64, 128 and 256. Only numpy: edge and wire need nothing more.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ LEVELS = len(LEVEL_SIZES)
 EDGES = tuple(sum(LEVEL_SIZES[:n]) for n in range(LEVELS + 1))  # level n's numbers are EDGES[n] .. EDGES[n + 1]
 CHANNELS = EDGES[-1]
 SEEN_LEVELS = 5  # levels made for the model; those after them are for pictures
+GIST_SIZES = (16, 32, 64, 128, 256)
+GIST_LEVELS = len(GIST_SIZES)
+GIST_EDGES = tuple(sum(GIST_SIZES[:n]) for n in range(GIST_LEVELS + 1))
+GIST = GIST_EDGES[-1]  # numbers of the whole frame
 VALUE_BITS = 3  # of a value as it is
 VALUES = 1 << VALUE_BITS
 
 LEVEL_OF = np.repeat(np.arange(LEVELS), LEVEL_SIZES)  # (CHANNELS,): the level of each number, from 0
+GIST_LEVEL_OF = np.repeat(np.arange(GIST_LEVELS), GIST_SIZES)  # (GIST,)
 
 
 def quantise(latents: NDArray[np.float32]) -> NDArray[np.uint8]:

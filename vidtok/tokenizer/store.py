@@ -13,7 +13,7 @@ from vidtok.canvas import Canvas
 from vidtok.errors import WeightsError
 from vidtok.tokenizer.edge import WEIGHTS
 from vidtok.tokenizer.fsq import EDGES, LEVELS, dequantise
-from vidtok.tokenizer.networks import Encoder, TokenHead, Viewer, context
+from vidtok.tokenizer.networks import Encoder, Gist, GistHead, TokenHead, Viewer, context, gist_context
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -23,9 +23,19 @@ def load_encoder(folder: Path = WEIGHTS) -> Encoder:
     return _loaded(Encoder(), folder / "encoder.safetensors")
 
 
+def load_gist(folder: Path = WEIGHTS) -> Gist:
+    """What makes the gist of the tower's pooled view, in torch."""
+    return _loaded(Gist(), folder / "gist.safetensors")
+
+
 def load_head(folder: Path = WEIGHTS) -> TokenHead:
     """The token head."""
     return _loaded(TokenHead(), folder / "head.safetensors")
+
+
+def load_gist_head(folder: Path = WEIGHTS) -> GistHead:
+    """The gist head."""
+    return _loaded(GistHead(), folder / "gist_head.safetensors")
 
 
 def load_viewer(folder: Path = WEIGHTS) -> Viewer:
@@ -36,6 +46,7 @@ def load_viewer(folder: Path = WEIGHTS) -> Viewer:
 def save_half(network: nn.Module, path: Path) -> None:
     """Store a network in 16-bit floats: half the size, far below what rounding to codes costs."""
     save_file({name: tensor.detach().half().contiguous() for name, tensor in network.state_dict().items()}, path)
+    path.chmod(0o644)  # not only for whoever trained it
 
 
 def _loaded(network: N, path: Path) -> N:
@@ -45,7 +56,13 @@ def _loaded(network: N, path: Path) -> N:
     return network.eval().requires_grad_(False)
 
 
-def canvas_context(canvas: Canvas, levels: int = LEVELS) -> Tensor:
-    """What a network behind the canvas reads of its first levels: (1, EDGES[levels] + levels, rows, cols)."""
-    latents = torch.from_numpy(dequantise(canvas.values[..., : EDGES[levels]])).permute(2, 0, 1)[None]
-    return context(latents, torch.from_numpy(canvas.depth.astype("int64"))[None], levels)
+def canvas_context(canvas: Canvas, levels: int = LEVELS) -> tuple[Tensor, Tensor]:
+    """What a network behind the canvas reads of its first levels, where the frame shows them, and of its gist.
+
+    (1, EDGES[levels] + levels, rows in sight, cols in sight) and (1, GIST_CONTEXT).
+    """
+    visible = canvas.visible()
+    shown = slice(int(visible.any(1).sum())), slice(int(visible.any(0).sum()))
+    latents = torch.from_numpy(dequantise(canvas.values[*shown, : EDGES[levels]])).permute(2, 0, 1)[None]
+    cells = context(latents, torch.from_numpy(canvas.depth[shown].astype("int64"))[None], levels)
+    return cells, gist_context(torch.from_numpy(dequantise(canvas.gist))[None], torch.tensor([canvas.gist_depth]))
