@@ -3,7 +3,8 @@
     python -m experiments.codec_gains --out DIR [--clips DIR] [--quick]
 
 Streams the built-in moving scenes, and any clips, through the codec in virtual time under generous caps, with and
-without pans and moves; and codes keyframes at every number of levels against the three bits a value that they take raw.
+without pans and moves; codes keyframes at every number of levels against the three bits a value that they take raw; and
+weighs every payload against the cross-entropy of its symbols under the tables, which no coder can go below.
 Rows go to results.json as they are finished (a run that was stopped goes on), means to summary.json and gains.png.
 """
 
@@ -15,18 +16,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from tqdm import tqdm
 
+import vidtok.live.sender as sender_module
 from edge_gate.budget import Caps
 from edge_gate.source import open_source
 from experiments import bench
 from experiments.bench import Row, Rows
-from vidtok.bitstream import encode_payload
-from vidtok.canvas import CELL, Grid, blank
+from vidtok.bitstream import PAN_RAW_BITS, encode_payload, patch_symbols
+from vidtok.canvas import CELL, Canvas, Grid, blank
 from vidtok.codec import diff
-from vidtok.entropy import load_tables
+from vidtok.edits import Patch
+from vidtok.entropy import PAN_ESCAPE, Tables, load_tables
 from vidtok.live.recording import Loop
 from vidtok.live.sender import SendConfig
 from vidtok.model.reader import Reader, agreement
@@ -73,9 +77,10 @@ def stream(spec: str, system: str, args: argparse.Namespace, reader: Reader, enc
     loop = Loop(Grid(*source.size), config, fps=args.fps, name=source.name, encoder=encoder)
     frames = tokens = 0
     start, views, keys = loop.bytes_total, [], []
-    tables = load_tables()
+    tables, scale = load_tables(), Scale()
     for frame in source:
-        tokens += loop.step(frame).tokens
+        with patch.object(sender_module, "encode_payload", scale.encode_payload):
+            tokens += loop.step(frame).tokens
         if frames % 5 == 0:
             canvas = loop.receiver.canvas
             assert canvas is not None
@@ -89,8 +94,38 @@ def stream(spec: str, system: str, args: argparse.Namespace, reader: Reader, enc
         "kbps": round((loop.bytes_total - start) * 8 / seconds / 1000, 4),
         "tokens_per_s": round(tokens / seconds, 3),
         "feature_cosine_tokens": round(float(np.mean(views)), 5),
+        "payloads": scale.payloads,
+        "payload_bits": scale.bits,
+        "ideal_bits": round(scale.ideal, 1),
         **{f"key_bits_per_cell_{n + 1}": round(float(key[n]), 3) for n in range(LEVELS)},
     }
+
+
+class Scale:
+    """Codes payloads and adds up what they weigh, and what their symbols would at the least."""
+
+    def __init__(self) -> None:
+        self.payloads, self.bits, self.ideal = 0, 0, 0.0
+
+    def encode_payload(self, base: Canvas, edits: Patch, tables: Tables) -> bytes:
+        """As the codec's own."""
+        payload = encode_payload(base, edits, tables)
+        self.payloads += 1
+        self.bits += 8 * len(payload)
+        self.ideal += ideal_bits(base, edits, tables)
+        return payload
+
+
+def ideal_bits(base: Canvas, edits: Patch, tables: Tables) -> float:
+    """The cross-entropy of a payload's symbols under the tables."""
+    bits = 0.0
+    for number in (edits.pan.dx, edits.pan.dy):
+        symbol = min(2 * abs(number) - (number < 0), PAN_ESCAPE)
+        bits += float(tables.costs["pan"][symbol]) + PAN_RAW_BITS * (symbol == PAN_ESCAPE)
+    for name, context, symbol in patch_symbols(base, edits, tables):
+        costs = tables.costs[name]
+        bits += float(costs.reshape(-1, costs.shape[-1])[context, symbol])
+    return bits
 
 
 def keyframe_bits(latents: np.ndarray, tables: Any) -> list[float]:
@@ -120,6 +155,12 @@ def summarise(rows: list[Row]) -> dict[str, Any]:
                 }
                 out.setdefault(name, {})[system] = means
     whole = [r for r in rows if r["system"] == "vidtok"]
+    coded, ideal, count = (sum(r[c] for r in whole) for c in ("payload_bits", "ideal_bits", "payloads"))
+    out["entropy_coder"] = {
+        "payloads": count,
+        "over_ideal": round(coded / ideal - 1, 5),
+        "bits_over_ideal_a_payload": round((coded - ideal) / count, 2),
+    }
     out["keyframe_bits_per_cell"] = {
         f"{n} levels": {
             "raw": VALUE_BITS * EDGES[n],

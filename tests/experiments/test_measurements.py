@@ -26,6 +26,7 @@ def test_codec_gains_writes_rows_and_keeps_what_is_finished(tmp_path: Path) -> N
     assert len(rows) == 4 * 4
     summary = (tmp_path / "summary.json").read_text()
     assert json.loads(summary)["keyframe_bits_per_cell"]["1 levels"]["raw"] == 3 * 6
+    assert 0 <= json.loads(summary)["entropy_coder"]["bits_over_ideal_a_payload"] < 10
     (tmp_path / "results.json").write_text(json.dumps(rows[:-1]))
     run("codec_gains", "--out", tmp_path, "--quick", "--size", "64")
     assert json.loads((tmp_path / "results.json").read_text()) == rows
