@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from experiments.adversary import Adversary
 from experiments.lessons import Lessons, load
 from experiments.train_tokenizer import Trainee, averaged_weights, averaging, learn, relative_error
 from vidtok.model.tower import Tower, load_tower, to_input
@@ -75,9 +76,16 @@ class Artist(nn.Module):
 
 
 def step_loss(
-    net: Artist, trained: Trainee, tower: Tower, lessons: Lessons, batch: int, rng: np.random.Generator
+    net: Artist,
+    trained: Trainee,
+    tower: Tower,
+    lessons: Lessons,
+    batch: int,
+    rng: np.random.Generator,
+    adversary: Adversary | None = None,
+    weight: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
-    """One batch's loss and its parts."""
+    """One batch's loss and its parts; with an adversary, one step of its own as well."""
     chosen = np.sort(rng.integers(len(lessons), size=batch))
     true = to_input(torch.from_numpy(lessons.pictures[chosen])).contiguous(memory_format=torch.channels_last)
     maps = {
@@ -98,6 +106,9 @@ def step_loss(
         gist_depth = torch.from_numpy(rng.choice(GIST_LEVELS + 1, size=batch, p=GIST_SHARE))
         picture = net.viewer(context(quantise_ste(latents), depth), gist_context(quantise_ste(gist), gist_depth))
         picture = picture.contiguous(memory_format=torch.channels_last)
+        if adversary is not None:
+            adversary.learn(picture, true)
+        complaint = torch.zeros(()) if adversary is None else adversary.complaint(picture)
         *edges, features = tower.front(picture)
         view, pooled = tower.back(features)
     error = picture.float() - true
@@ -108,7 +119,7 @@ def step_loss(
     spread = relative_error(view, true_maps)
     pixels = error.abs().mean() + 0.5 * coarse + 8 * mse.mean()
     look = sum(relative_error(mine, theirs) for mine, theirs in zip(edges, true_edges, strict=True))
-    loss = 1.5 * pixels + (1 - cosine).mean() + 0.3 * spread + 0.3 * middle + 0.15 * look
+    loss = 1.5 * pixels + (1 - cosine).mean() + 0.3 * spread + 0.3 * middle + 0.15 * look + weight * complaint
     full = depth.float().mean((1, 2)) > LEVELS - 0.5
     parts = {"loss": loss, "pixels": pixels, "cosine": cosine.mean(), "middle": middle,
              "db": (10 * torch.log10(4 / mse)).mean()}  # fmt: skip
@@ -135,6 +146,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=6e-4, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--adversary", type=float, default=0.0, help="weight of a critic's complaint, 0 for no critic")
     parser.add_argument("--save-every", type=int, default=250)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
@@ -158,8 +170,11 @@ def main() -> None:
             earlier = averaged_weights(torch.load(args.start / "pictures" / "checkpoint.pt", weights_only=True))
             net.load_state_dict(earlier, strict=False)
 
+    adversary = Adversary() if args.adversary else None
+
     def one(step: int) -> tuple[Tensor, dict[str, float]]:
-        return step_loss(net, trained, tower, lessons, args.batch, np.random.default_rng((args.seed, 1, step)))
+        rng = np.random.default_rng((args.seed, 1, step))
+        return step_loss(net, trained, tower, lessons, args.batch, rng, adversary, args.adversary)
 
     learn(args, folder, net, optimiser, averaging(net), one, ("loss", "cosine", "db", "db_full"))
 

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from experiments.lessons import WAYS, Lessons, prepare
 from experiments.pictures import load_films
+from experiments.quantisers import QUANTISERS, entropy_bits
 from vidtok.model.tower import Tower, load_tower, to_input
 from vidtok.tokenizer.fsq import (
     EDGES,
@@ -103,9 +104,10 @@ class GistRate(nn.Module):
 class Trainee(nn.Module):
     """What is trained."""
 
-    def __init__(self) -> None:
+    def __init__(self, quantiser: str = "fsq") -> None:
         super().__init__()
         self.squeeze = Squeeze()
+        self.quantiser = QUANTISERS[quantiser]()
         self.gist = Gist()
         self.head = TokenHead()
         self.gist_head = GistHead()
@@ -209,7 +211,8 @@ def step_loss(
         depth = draw_depth(batch, *latents.shape[-2:], rng)
         gist = torch.tanh(net.gist(torch.cat([glimpsed, target[1]])).float())
         gist_depth = torch.from_numpy(rng.choice(GIST_LEVELS + 1, size=batch, p=GIST_SHARE))
-        held = context(quantise_ste(latents), depth, SEEN_LEVELS)
+        rounded, apart = net.quantiser(latents)
+        held = context(rounded, depth, SEEN_LEVELS)
         back = net.head(held)
         bare = tower.back(back)
         view = net.gist_head(bare[0], held, gist_context(quantise_ste(gist[:batch]), gist_depth))
@@ -230,8 +233,9 @@ def step_loss(
     hiss, drift = (((other - still).square() * calm).mean() / calm.mean() for other in (hissing, shifted))
     gist_hiss = (gist[:batch] - gist[batch:]).square().mean()
     loss = (
-        known + 0.5 * alone + 0.15 * middle + pixels + price * (cost + gist_cost) + hiss + 0.2 * drift + 0.3 * gist_hiss
-    )
+        known + 0.5 * alone + 0.15 * middle + pixels + price * (cost + gist_cost) + apart
+        + hiss + 0.2 * drift + 0.3 * gist_hiss
+    )  # fmt: skip
     parts = {"loss": loss, "cosine": cosine.mean(), "middle": middle, "kbits": bits.sum((1, 2, 3)).mean(),
              "gist_kbits": gist_bits.sum(1).mean(), "pixels": pixels, "hiss": (hiss.sqrt() * CHANGE),
              "drift": drift.sqrt() * CHANGE}  # fmt: skip
@@ -252,10 +256,14 @@ def spread_over(numbers: tuple[float, ...], edges: tuple[int, ...]) -> Tensor:
 def check(net: Trainee, tower: Tower, features: Tensor) -> dict[str, list[Any]]:
     """On pictures not learned from, `features` (N, 112, 16, 16): kbits of each level, and the cosine of all mixtures.
 
-    Row by row so many levels of the gist, column by column so many of every cell.
+    `kbits` are by the rate that training goes by, `pairs_kbits` by how often each pair of a cell's numbers occurs.
+    Cosines row by row so many levels of the gist, column by column so many of every cell.
     """
+    net.eval()
     target = tower.back(features)[1]
-    latents, gist = (quantise_ste(torch.tanh(x)) for x in (net.squeeze(features), net.gist(target)))
+    latents, gist = torch.tanh(net.squeeze(features)), quantise_ste(torch.tanh(net.gist(target)))
+    pairs = entropy_bits(net.quantiser.symbols(latents)) * latents[0, 0].numel() / 1000
+    latents = net.quantiser(latents)[0]
     bits, gist_bits = net.rate(latents).sum((2, 3)).mean(0) / 1000, net.gist_rate(gist).mean(0) / 1000
     cosines = []
     for gist_levels in range(GIST_LEVELS + 1):
@@ -269,6 +277,7 @@ def check(net: Trainee, tower: Tower, features: Tensor) -> dict[str, list[Any]]:
         cosines.append(row)
     return {
         "kbits": [round(float(bits[:n].sum()), 3) for n in EDGES[1 : SEEN_LEVELS + 1]],
+        "pairs_kbits": [round(float(pairs[: n // 2].sum()), 3) for n in EDGES[1 : SEEN_LEVELS + 1]],
         "gist_kbits": [round(float(gist_bits[:n].sum()), 3) for n in GIST_EDGES[1:]],
         "cosine": cosines,
     }
@@ -292,6 +301,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/tokenizer"), help="lessons, checkpoints, curve, log")
     parser.add_argument("--start", type=Path, help="an earlier run whose weights to begin from, as far as they fit")
     parser.add_argument("--lessons", type=int, default=12800, help="crops to prepare, 0.37 MB each")
+    parser.add_argument("--quantiser", choices=QUANTISERS, default="fsq", help="vq is for comparison")
     parser.add_argument("--steps", type=int, default=10000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
@@ -303,7 +313,7 @@ def _arguments() -> argparse.Namespace:
 def train(args: argparse.Namespace, tower: Tower, lessons: Lessons) -> None:
     """Train all that the model's levels need."""
     torch.manual_seed(args.seed)
-    net = Trainee().to(memory_format=torch.channels_last)
+    net = Trainee(args.quantiser).to(memory_format=torch.channels_last)
     if not (args.out / "checkpoint.pt").exists():
         net.begin(tower, lessons)
     if args.start is not None:
