@@ -39,10 +39,10 @@ def test_codes_follow_their_latents_and_idle_ones_are_put_to_use() -> None:
     vq, far = Vq(), latents(spread=0.1)
     before = (vq.eval()(far)[0] - far).square().mean()
     vq.train()
-    for seed in range(60):
+    for seed in range(600):
         vq(latents(seed, spread=0.1))
     after = (vq.eval()(far)[0] - far).square().mean()
-    assert after < 0.6 * before
+    assert after < 0.3 * before
     assert entropy_bits(vq.symbols(far)).mean() > entropy_bits(Fsq().symbols(far)).mean() + 1
 
 
