@@ -38,7 +38,8 @@ class GateConfig:
     noise: float = 0.03  # squared difference of a latent that a noisy sensor explains
     calm: float = 0.15  # score under which a cell counts as quiet
     jump: float = 0.1  # from one look to the next, beyond which a cell is not averaged but taken as it is
-    blend: float = 0.35  # share of the newest look in the average of a cell that has not jumped
+    gist_jump: float = 0.01  # the same for the gist, which noise moves less
+    blend: float = 0.35  # share of the newest look in the average of what has not jumped
     glance: float = 2.5  # brightness levels that a thumbnail pixel must change by to wake the tokenizer
     look_every_s: float = 1.0  # the tokenizer looks this often whatever the glance says
     coverage: float = 0.25  # share of a cell that must be in the frame: no more than the last corner at rest has
@@ -56,7 +57,7 @@ def novelty(latents: Floats, held: Floats, known: NDArray[np.bool_], weights: Fl
 
 
 def weighted_distance(latents: Floats, held: Floats, known: NDArray[np.bool_], weights: Floats) -> Floats:
-    """(rows, cols): mean squared difference over what is known, each latent by its weight; zero where nothing is."""
+    """(...): mean squared difference over what is known of (..., C), each latent by its weight; zero where nothing is."""
     shares = weights * known
     return (np.square(latents - held) * shares).sum(-1) / np.maximum(shares.sum(-1), np.float32(1e-6))
 
@@ -113,16 +114,17 @@ def renewal(latents: Floats, rounded: Floats, held: Floats, known: NDArray[np.bo
     return np.asarray(np.where(known, off, np.square(latents)) - np.square(latents - rounded), np.float32)
 
 
-def steady(before: Floats | None, latents: Floats, weights: Floats, config: GateConfig) -> Floats:
+def steady(before: Floats | None, latents: Floats, weights: Floats, jump: float, blend: float) -> Floats:
     """Latents averaged over looks where nothing happens, so that noise is not sent; taken anew where something does.
 
-    `before` (rows, cols, C) is what this returned last time, moved with the grid; NaN where a cell came into view.
+    `latents` are (..., C): cells (rows, cols, C), or a gist. `before` is what this returned last time, moved with the
+    grid; NaN where a cell came into view.
     """
     if before is None:
         return latents
     everything = np.ones(latents.shape, bool)
-    calm = weighted_distance(latents, before, everything, weights) < config.jump  # NaN compares as not calm
-    mixed = before + np.float32(config.blend) * (latents - before)
+    calm = weighted_distance(latents, before, everything, weights) < jump  # NaN compares as not calm
+    mixed = before + np.float32(blend) * (latents - before)
     return np.where(calm[..., None], mixed, latents).astype(np.float32)
 
 

@@ -31,7 +31,7 @@ from vidtok.tokenizer.edge import WEIGHTS, EdgeEncoder
 from vidtok.tokenizer.fsq import GIST_LEVELS, LEVELS, VALUE_BITS, VALUES, quantise
 
 Counts = dict[str, NDArray[np.int64]]
-PRICES = (200.0, 60.0, 15.0)  # from coarse to fine
+PRICES = (250.0, 75.0, 20.0)  # from coarse to fine
 
 
 def main() -> None:

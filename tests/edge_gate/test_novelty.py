@@ -170,12 +170,12 @@ def test_what_does_not_jump_is_averaged_and_what_jumps_is_taken_as_it_is(rng: np
     jumped = rng.random(before.shape[:2]) < 0.5
     latents = np.where(jumped[..., None], before + 1, near)
     before[0, 0] = np.nan  # came into view
-    mixed = steady(before, latents, weights, config)
+    mixed = steady(before, latents, weights, config.jump, config.blend)
     fresh = jumped.copy()
     fresh[0, 0] = True
     assert np.array_equal(mixed[fresh], latents[fresh])
     assert np.allclose(mixed[~fresh], (0.65 * before + 0.35 * latents)[~fresh], atol=1e-5)
-    assert steady(None, latents, weights, config) is latents
+    assert steady(None, latents, weights, config.jump, config.blend) is latents
 
 
 # Coverage

@@ -199,16 +199,18 @@ class Sender:
             right, down = (new // CELL - old // CELL for new, old in zip(position, self._view.position, strict=True))
             quiet = quiet.shifted(down, right, time_s)
             before = None if before is None else shift_cells(before, down, right, np.nan)
-        latents = steady(before, self._encoder(pixels, position), self._weights, self.config.gate)
+        gate = self.config.gate
+        latents = steady(before, self._encoder(pixels, position), self._weights, gate.jump, gate.blend)
         if before is not None:
-            restless = novelty(latents, np.nan_to_num(before), ~np.isnan(before), self._weights, self.config.gate)
-            quiet = quiet.watched(restless, time_s, self.config.gate)
+            restless = novelty(latents, np.nan_to_num(before), ~np.isnan(before), self._weights, gate)
+            quiet = quiet.watched(restless, time_s, gate)
         self._gate = GateState(glanced, quiet, latents)
         gist, made_s = np.zeros(GIST, np.float32), time_s
         if self._view is not None and time_s - self._view.gist_time_s < self.config.gist_every_s - TICK_S:
             gist, made_s = self._view.gist, self._view.gist_time_s
         elif self.config.gist_s > 0:
-            gist = self._encoder.gist()
+            last = None if self._view is None else self._view.gist
+            gist = steady(last, self._encoder.gist(), self._gist_weights, gate.gist_jump, gate.blend)
         self._view = View(position, latents, quantise(latents), gist, made_s)
 
     # -- choosing
