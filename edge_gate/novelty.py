@@ -57,7 +57,7 @@ def novelty(latents: Floats, held: Floats, known: NDArray[np.bool_], weights: Fl
 
 
 def weighted_distance(latents: Floats, held: Floats, known: NDArray[np.bool_], weights: Floats) -> Floats:
-    """(...): mean squared difference over what is known of (..., C), each latent by its weight; zero for nothing known."""
+    """(...): mean squared difference over what is known of (..., C), each latent by its weight; zero if nothing is."""
     shares = weights * known
     return (np.square(latents - held) * shares).sum(-1) / np.maximum(shares.sum(-1), np.float32(1e-6))
 

@@ -47,7 +47,7 @@ PARTS = {
     "motion": "following the camera (phase correlation), and looking for where cells came from",
     "glance": "brightness and thumbnail: is a closer look due?",
     "encoder": "the network, from padding the frame to latents; runs only when a look is due",
-    "gist": "the second network, from the first one's features to the gist; at most every 0.2 s",
+    "gist": "the second network, from the first one's features to the gist; at most every 0.1 s",
     "gate": "steadied latents, novelty, costs of every cell, what the budget buys",
     "bitstream": "diff, patch and entropy coding, repeated until the payload fits",
     "rest": "session, packets, bookkeeping",

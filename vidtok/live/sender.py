@@ -76,7 +76,7 @@ class SendConfig:
     first_s: float = 3.0  # how long news is expected to last when it has just come
     last_s: float = 8.0  # and at most, however long it has stood
     gist_s: float = 6.0  # how long a gist is expected to last; 0 sends none
-    gist_every_s: float = 0.2  # how often a new one is made at most
+    gist_every_s: float = 0.1  # how often a new one is made at most
     pan: bool = True
     move_reach: int = 3  # cells; 0 switches moves off
 
