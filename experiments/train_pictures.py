@@ -25,6 +25,7 @@ from vidtok.model.tower import Tower, load_tower, to_input
 from vidtok.tokenizer.fsq import CHANNELS, GIST_LEVELS, LEVELS
 from vidtok.tokenizer.networks import SEEN, Detail, Squeeze, Viewer, context, gist_context, quantise_ste
 
+LEAST = 160  # pixels on a side of what the tower is shown
 SPREAD = 0.8  # of the last level before tanh, so that all eight values are used
 LINEAR_RATE = 0.03  # of the learning rate: their thousands of small weights start at the optimum
 DEPTH_SHARE = (0.14, 0.20, 0.18, 0.14, 0.12, 0.22)  # how often a crop is held at 1, 2, ... levels
@@ -75,6 +76,24 @@ class Artist(nn.Module):
             last.bias.zero_()
 
 
+def draft_of(
+    net: Artist, trained: Trainee, true: Tensor, seen: Tensor, pooled: Tensor, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """What the viewer makes of crops that are held at some depth or other, and that depth (B, h, w).
+
+    `true` pictures (B, 3, H, W), the tower's features as `seen`, its pooled view.
+    """
+    grain = float(rng.uniform(0, 0.03))
+    with torch.no_grad():
+        model_part = torch.tanh(trained.squeeze(seen).float())
+        gist = torch.tanh(trained.gist(pooled))
+    mine = torch.tanh(net.detail(true + grain * torch.randn_like(true), seen, model_part).float())
+    latents = torch.cat([model_part, mine], 1)
+    depth = _depth(len(true), *latents.shape[-2:], rng)
+    gist_depth = torch.from_numpy(rng.choice(GIST_LEVELS + 1, size=len(true), p=GIST_SHARE))
+    return net.viewer(context(quantise_ste(latents), depth), gist_context(quantise_ste(gist), gist_depth)), depth
+
+
 def step_loss(
     net: Artist,
     trained: Trainee,
@@ -93,28 +112,24 @@ def step_loss(
         for way in ("clean", "noisy")
     }
     seen = maps["noisy" if rng.random() < 0.3 else "clean"].contiguous(memory_format=torch.channels_last)
-    grain = float(rng.uniform(0, 0.03))
     with torch.autocast("cpu", torch.bfloat16):
         with torch.no_grad():
-            model_part = torch.tanh(trained.squeeze(seen).float())
-            true_maps, true_pooled = (t.float() for t in tower.back(maps["clean"]))
-            gist = torch.tanh(trained.gist(true_pooled))
-            true_edges = tower.front(true)[:2]
-        mine = torch.tanh(net.detail(true + grain * torch.randn_like(true), seen, model_part).float())
-        latents = torch.cat([model_part, mine], 1)
-        depth = _depth(batch, *latents.shape[-2:], rng)
-        gist_depth = torch.from_numpy(rng.choice(GIST_LEVELS + 1, size=batch, p=GIST_SHARE))
-        picture = net.viewer(context(quantise_ste(latents), depth), gist_context(quantise_ste(gist), gist_depth))
+            whole = tower.back(maps["clean"])[1].float()
+        picture, depth = draft_of(net, trained, true, seen, whole, rng)
         picture = picture.contiguous(memory_format=torch.channels_last)
         if adversary is not None:
             adversary.learn(picture, true)
         complaint = torch.zeros(()) if adversary is None else adversary.complaint(picture)
-        *edges, features = tower.front(picture)
+        drawn, given = glimpse(picture, true, rng)
+        with torch.no_grad():
+            *true_edges, true_features = tower.front(given)
+            true_maps, true_pooled = (t.float() for t in tower.back(true_features))
+        *edges, features = tower.front(drawn)
         view, pooled = tower.back(features)
     error = picture.float() - true
     mse = error.square().mean((1, 2, 3))
     coarse = F.avg_pool2d(error, 4).abs().mean()
-    middle = relative_error(features, maps["clean"])
+    middle = relative_error(features, true_features)
     cosine = F.cosine_similarity(pooled.float(), true_pooled)
     spread = relative_error(view, true_maps)
     pixels = error.abs().mean() + 0.5 * coarse + 8 * mse.mean()
@@ -126,6 +141,18 @@ def step_loss(
     if full.any():
         parts["db_full"] = (10 * torch.log10(4 / mse[full])).mean()
     return loss, {name: float(value.detach()) for name, value in parts.items()}
+
+
+def glimpse(drawn: Tensor, true: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """The same part of both pictures at the same other size, mirrored or not: what looks right must not be a trick."""
+    side = int(rng.integers(LEAST, true.shape[-1] + 1))
+    top, left = rng.integers(true.shape[-1] - side + 1, size=2).tolist()
+    size = max(LEAST, round(side * float(rng.uniform(0.8, 1.25))))
+    both = torch.cat([drawn.float(), true])[:, :, top : top + side, left : left + side]
+    both = F.interpolate(both, size=(size, size), mode="bilinear", antialias=True)
+    both = both.flip(3) if rng.random() < 0.5 else both
+    first, second = both.contiguous(memory_format=torch.channels_last).chunk(2)
+    return first, second
 
 
 def _depth(batch: int, rows: int, cols: int, rng: np.random.Generator) -> Tensor:

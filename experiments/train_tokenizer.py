@@ -64,6 +64,7 @@ LINEAR_RATE = 0.03  # of the learning rate, for the gist's axes
 SQUEEZE_RATE = 0.4  # likewise, for what squeezes the cells
 TRUST_RATE = 20.0  # likewise, for how far the gist is followed
 CHANGE = VALUES / 2  # steps of a value from -1 to 1
+ABLATIONS = ("features", "noise", "smoothness", "levels")  # what `--without` leaves out
 
 
 class Rate(nn.Module):
@@ -144,9 +145,11 @@ class Trainee(nn.Module):
         return [{"params": parameters, "share": share} for share, parameters in parts.items()]
 
 
-def draw_depth(batch: int, rows: int, cols: int, rng: np.random.Generator) -> Tensor:
+def draw_depth(batch: int, rows: int, cols: int, rng: np.random.Generator, dropped: bool = True) -> Tensor:
     """Levels held per cell (B, rows, cols): whole crops at one depth, or patches of anything from 0 to all."""
     depth = np.zeros((batch, rows, cols), np.int64)
+    if not dropped:
+        return torch.from_numpy(depth + SEEN_LEVELS)
     for one in depth:
         one[:] = rng.choice(SEEN_LEVELS + 1, p=DEPTH_SHARE)
         if rng.random() < 0.25:
@@ -183,7 +186,13 @@ def view_loss(tower: Tower, view: tuple[Tensor, Tensor], target: tuple[Tensor, T
 
 
 def step_loss(
-    net: Trainee, tower: Tower, lessons: Lessons, batch: int, rng: np.random.Generator, price: float
+    net: Trainee,
+    tower: Tower,
+    lessons: Lessons,
+    batch: int,
+    rng: np.random.Generator,
+    price: float,
+    without: str | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """One batch's loss and its parts."""
     chosen = np.sort(rng.integers(len(lessons), size=batch))
@@ -198,6 +207,7 @@ def step_loss(
     clean, noisy, moved, later = (maps(way) for way in WAYS)
     stale = torch.from_numpy(rng.random(batch) < STALE_SHARE)
     way = torch.from_numpy(rng.choice(3, size=batch, p=WAY_SHARE))
+    way[way == {"noise": 1, "smoothness": 2}.get(without or "", 0)] = 0
     now = torch.where(each(stale), later, clean)
     with torch.autocast("cpu", torch.bfloat16):
         with torch.no_grad():
@@ -208,7 +218,7 @@ def step_loss(
         )
         latents = torch.where(each(way == 0), still, torch.where(each(way == 1), hissing, shifted))
         latents = torch.where(each(stale) & draw_told(latents, become, rng), become, latents)
-        depth = draw_depth(batch, *latents.shape[-2:], rng)
+        depth = draw_depth(batch, *latents.shape[-2:], rng, without != "levels")
         gist = torch.tanh(net.gist(torch.cat([glimpsed, target[1]])).float())
         gist_depth = torch.from_numpy(rng.choice(GIST_LEVELS + 1, size=batch, p=GIST_SHARE))
         rounded, apart = net.quantiser(latents)
@@ -232,10 +242,9 @@ def step_loss(
     gist_cost = (gist_bits * spread_over(GIST_PRICE, GIST_EDGES)).sum(1).mean()
     hiss, drift = (((other - still).square() * calm).mean() / calm.mean() for other in (hissing, shifted))
     gist_hiss = (gist[:batch] - gist[batch:]).square().mean()
-    loss = (
-        known + 0.5 * alone + 0.15 * middle + pixels + price * (cost + gist_cost) + apart
-        + hiss + 0.2 * drift + 0.3 * gist_hiss
-    )  # fmt: skip
+    features = (without != "features") * (known + 0.5 * alone)
+    still_under = (without != "noise") * (hiss + 0.3 * gist_hiss) + (without != "smoothness") * 0.2 * drift
+    loss = features + 0.15 * middle + pixels + price * (cost + gist_cost) + apart + still_under
     parts = {"loss": loss, "cosine": cosine.mean(), "middle": middle, "kbits": bits.sum((1, 2, 3)).mean(),
              "gist_kbits": gist_bits.sum(1).mean(), "pixels": pixels, "hiss": (hiss.sqrt() * CHANGE),
              "drift": drift.sqrt() * CHANGE}  # fmt: skip
@@ -302,6 +311,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="an earlier run whose weights to begin from, as far as they fit")
     parser.add_argument("--lessons", type=int, default=12800, help="crops to prepare, 0.37 MB each")
     parser.add_argument("--quantiser", choices=QUANTISERS, default="fsq", help="vq is for comparison")
+    parser.add_argument("--without", choices=ABLATIONS, help="leave one thing out, to see what it brings")
     parser.add_argument("--steps", type=int, default=10000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
@@ -325,7 +335,8 @@ def train(args: argparse.Namespace, tower: Tower, lessons: Lessons) -> None:
 
     def one(step: int) -> tuple[Tensor, dict[str, float]]:
         price = min(1.0, step / (0.15 * args.steps))
-        return step_loss(net, tower, lessons, args.batch, np.random.default_rng((args.seed, step)), price)
+        rng = np.random.default_rng((args.seed, step))
+        return step_loss(net, tower, lessons, args.batch, rng, price, args.without)
 
     def saved() -> dict[str, Any]:
         return {} if unseen is None else check(average.module, tower, unseen)
