@@ -40,6 +40,7 @@ from experiments.tapes import Taped, new_receiver, replay_receiver, tape
 from experiments.timing import Meter, Pass, Spent, cpu_s, macs_of
 from vidtok.canvas import UNIT, Canvas, Grid
 from vidtok.live.sender import SendConfig
+from vidtok.model.head import IncrementalHead
 from vidtok.model.reader import Reader
 from vidtok.model.tower import FEATURES, Back, Front, Tower, load_tower
 from vidtok.tokenizer.fsq import SEEN_LEVELS
@@ -50,7 +51,7 @@ Pixels = NDArray[np.uint8]
 PARTS = {
     "decode": "payload to patch: the entropy decoder",
     "patch": "the canvas after the patch",
-    "head": "codes to latents, and the token head",
+    "head": "codes to latents, the token head (where the canvas changed) and the gist head",
     "back": "the tower's back half and its labels",
     "rest": "session, state hash, acknowledgements, bookkeeping",
 }
@@ -217,8 +218,8 @@ def _parts(taped: Taped, views: _Views) -> dict[str, float]:
     with ExitStack() as stack:
         stack.enter_context(meter.watching(receiver_module, {"decode": ["decode_payload"], "patch": ["patch"]}))
         stack.enter_context(meter.watching(reader_module, {"head": ["canvas_context"]}))
-        for head in (TokenHead, GistHead):
-            stack.enter_context(meter.watching(head, {"head": ["forward"]}))
+        stack.enter_context(meter.watching(IncrementalHead, {"head": ["read"]}))
+        stack.enter_context(meter.watching(GistHead, {"head": ["forward"]}))
         stack.enter_context(meter.watching(Back, {"back": ["forward", "classify"]}))
         spent = meter.measure("rest", partial(replay_receiver, new_receiver(), taped, views))
     return {part: spent.get(part, 0.0) for part in PARTS}
@@ -315,7 +316,8 @@ REPORT = (
     "session, receiver, canvas and one reading after each frame that changed the canvas; a canvas that stands still "
     "costs no reading. UDP, DTLS, SCTP and SRTP are in nobody's figures. Parts come from a second pass with timers.",
     "",
-    "`macs_per_frame` counts token head and back half, or the whole tower, spread over all frames of the source; "
+    "`macs_per_frame` counts token head (all of it, changed or not), back half and gist head, or the whole tower, "
+    "spread over all frames of the source; "
     "decoders are not in it. On the server the token head takes the front half's place, so what is saved beyond the "
     "network's first half comes from looking only when something has changed.",
 )

@@ -64,7 +64,7 @@ LINEAR_RATE = 0.03  # of the learning rate, for the gist's axes
 SQUEEZE_RATE = 0.4  # likewise, for what squeezes the cells
 TRUST_RATE = 20.0  # likewise, for how far the gist is followed
 CHANGE = VALUES / 2  # steps of a value from -1 to 1
-ABLATIONS = ("features", "noise", "smoothness", "levels")  # what `--without` leaves out
+ABLATIONS = ("features", "noise", "smoothness")  # what `--without` leaves out
 
 
 class Rate(nn.Module):
@@ -145,11 +145,9 @@ class Trainee(nn.Module):
         return [{"params": parameters, "share": share} for share, parameters in parts.items()]
 
 
-def draw_depth(batch: int, rows: int, cols: int, rng: np.random.Generator, dropped: bool = True) -> Tensor:
+def draw_depth(batch: int, rows: int, cols: int, rng: np.random.Generator) -> Tensor:
     """Levels held per cell (B, rows, cols): whole crops at one depth, or patches of anything from 0 to all."""
     depth = np.zeros((batch, rows, cols), np.int64)
-    if not dropped:
-        return torch.from_numpy(depth + SEEN_LEVELS)
     for one in depth:
         one[:] = rng.choice(SEEN_LEVELS + 1, p=DEPTH_SHARE)
         if rng.random() < 0.25:
@@ -218,7 +216,7 @@ def step_loss(
         )
         latents = torch.where(each(way == 0), still, torch.where(each(way == 1), hissing, shifted))
         latents = torch.where(each(stale) & draw_told(latents, become, rng), become, latents)
-        depth = draw_depth(batch, *latents.shape[-2:], rng, without != "levels")
+        depth = draw_depth(batch, *latents.shape[-2:], rng)
         gist = torch.tanh(net.gist(torch.cat([glimpsed, target[1]])).float())
         gist_depth = torch.from_numpy(rng.choice(GIST_LEVELS + 1, size=batch, p=GIST_SHARE))
         rounded, apart = net.quantiser(latents)
