@@ -144,6 +144,7 @@ def test_an_interrupted_run_keeps_its_rows_and_says_how_to_go_on(clips: Path, tm
     for attempt in ("one", "two", "three"):  # a busy machine may let it end before this test looks
         out = tmp_path / attempt
         line = [sys.executable, "-m", "experiments.rate_quality", *command(clips, out)]
+        line[line.index("--systems") + 1] += ",vidtok"  # takes longer than the others
         process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         waited = 0.0
         while not (out / "results.json").exists() and process.poll() is None and waited < 120:
@@ -156,7 +157,8 @@ def test_an_interrupted_run_keeps_its_rows_and_says_how_to_go_on(clips: Path, tm
     assert process.returncode == 130
     assert "interrupted: finished rows are kept" in said
     assert "Traceback" not in said
-    assert 1 <= len(rows_of(out)) < 40
+    assert rows_of(out)
+    assert not (out / "report.md").exists()
 
 
 def test_a_system_that_fails_is_named_with_its_clip_and_line(clips: Path, tmp_path: Path) -> None:
