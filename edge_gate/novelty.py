@@ -102,16 +102,19 @@ def losses(
     def by_level(squares: Floats) -> Floats:
         return np.add.reduceat(squares * weights, edges[:-1], axis=-1).astype(np.float32)
 
-    seen, off = np.square(latents), np.maximum(np.square(latents - held) - np.float32(noise), 0)
-    blank = by_level(seen)
+    blank = by_level(np.square(latents))
     told = np.minimum(by_level(np.square(latents - rounded)), blank)
-    return Losses(by_level(np.where(known, off, seen)), blank, told)
+    return Losses(by_level(_missed(latents, held, known, noise)), blank, told)
 
 
 def renewal(latents: Floats, rounded: Floats, held: Floats, known: NDArray[np.bool_], noise: float) -> Floats:
     """What telling each number of the gist anew takes away of its squared distance, all arrays (N,)."""
-    off = np.maximum(np.square(latents - held) - np.float32(noise), 0)
-    return np.asarray(np.where(known, off, np.square(latents)) - np.square(latents - rounded), np.float32)
+    return np.asarray(_missed(latents, held, known, noise) - np.square(latents - rounded), np.float32)
+
+
+def _missed(latents: Floats, held: Floats, known: NDArray[np.bool_], noise: float) -> Floats:
+    """Squared distance of each number from what is held of it, less what noise explains; from zero if nothing is."""
+    return np.where(known, np.maximum(np.square(latents - held) - np.float32(noise), 0), np.square(latents))
 
 
 def steady(before: Floats | None, latents: Floats, weights: Floats, jump: float, blend: float) -> Floats:

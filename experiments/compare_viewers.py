@@ -21,10 +21,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from experiments.judges import SSIM, load_unseen, luma, structural_similarity
-from experiments.pictures import load_images
+from experiments.pictures import load_images, middle_of
 from experiments.train_flow import Flow
 from experiments.train_pictures import Artist
-from experiments.train_tokenizer import Trainee, averaged_weights
+from experiments.train_tokenizer import Trainee, load_averaged
 from vidtok.model.tower import Tower, load_tower, to_input
 from vidtok.tokenizer.fsq import GIST_LEVELS, LEVELS
 from vidtok.tokenizer.networks import context, gist_context, quantise_ste
@@ -44,8 +44,7 @@ class Run:
             parts.append((flow, folder / "flow"))
             self.draws |= {f"flow, {n} step{'s' * (n > 1)}": lambda draft, n=n: flow.draw(draft, n) for n in (1, 4)}
         for network, part in parts:
-            state = torch.load(part / "checkpoint.pt", weights_only=True)
-            network.load_state_dict(averaged_weights(state))
+            load_averaged(network, part)
             network.eval()
 
     def drafts(self, true: Tensor, tower: Tower) -> Iterator[tuple[Tensor, float]]:
@@ -100,8 +99,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, help="pictures to judge by, cut to 256x256")
     parser.add_argument("--out", type=Path, help="write the rows here")
     args = parser.parse_args()
-    cut = [p[(p.shape[0] - 256) // 2 :, (p.shape[1] - 256) // 2 :][:256, :256] for p in load_images(args.images, 256)]
-    true = to_input(torch.from_numpy(np.stack(cut)))
+    true = to_input(torch.from_numpy(np.stack([middle_of(p, 256) for p in load_images(args.images, 256)])))
     towers = load_tower(), load_unseen()
     rows = [
         {"run": folder.name, **row} for folder in tqdm(args.runs) for row in rows_of(Run(folder), true, towers)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from experiments.lessons import crop
 from experiments.pictures import load_images
 from experiments.train_pictures import Artist
-from experiments.train_tokenizer import Trainee, averaged_weights
+from experiments.train_tokenizer import Trainee, load_averaged
 from vidtok.model.tower import FEATURES, Tower, load_tower, to_input
 from vidtok.tokenizer.edge import WEIGHTS, digest_of
 from vidtok.tokenizer.fsq import CHANNELS, GIST, GIST_LEVELS, LEVEL_SIZES, SEEN_LEVELS
@@ -53,9 +53,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     tower = load_tower()
     trained, artist, encoder, gist = Trainee(), Artist(), Encoder(), GistEncoder()
-    states = [torch.load(args.run / part / "checkpoint.pt", weights_only=True) for part in (".", "pictures")]
-    for network, state in zip((trained, artist), states, strict=True):
-        network.load_state_dict(averaged_weights(state))
+    steps = [load_averaged(trained, args.run), load_averaged(artist, args.run / "pictures")]
     encoder.front.load_state_dict(tower.front.state_dict())
     encoder.squeeze.load_state_dict(trained.squeeze.state_dict())
     encoder.detail.load_state_dict(artist.detail.state_dict())
@@ -73,7 +71,7 @@ def main() -> None:
     pictures = load_images(args.images, 320)
     samples = [{"picture": x.numpy()} for x in calibration(pictures)]
     export_onnx(load_encoder(args.out), args.out / "encoder.onnx", ["latents", "features"], picture=(1, 3, 64, 64))
-    features = [{"features": through(args.out / "encoder.onnx", "features", sample)} for sample in samples]
+    features = through(args.out / "encoder.onnx", "features", samples)
     to_integers(args.out / "encoder.onnx", samples, "/front/", 3)
     export_onnx(gist.eval(), args.out / "gist.onnx", ["latents"], features=(1, FEATURES, 4, 4))
     to_integers(args.out / "gist.onnx", features, "/back/", 0)
@@ -82,7 +80,7 @@ def main() -> None:
     export_onnx(load_viewer(args.out), viewer, ["picture"], context=(1, CONTEXT, 2, 2), gist=(1, GIST_CONTEXT))
     pack(viewer)
     info = {
-        "steps": [state["step"] for state in states],
+        "steps": steps,
         **measure_sensitivity(tower, args.out, pictures, args.batches),
         "digest": digest_of(args.out / "encoder.onnx", args.out / "gist.onnx").hex(),
     }
@@ -154,12 +152,12 @@ def calibration(pictures: list[np.ndarray]) -> Iterator[Tensor]:
         yield to_input(torch.from_numpy(crop(pictures[i], 256, rng).copy()[None]))
 
 
-def through(path: Path, output: str, sample: dict[str, np.ndarray]) -> np.ndarray:
-    """One output of an ONNX network."""
+def through(path: Path, output: str, samples: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    """What an ONNX network makes of samples: one of its outputs, by its name."""
     import onnxruntime
 
-    (out,) = onnxruntime.InferenceSession(str(path)).run([output], sample)
-    return np.asarray(out)
+    session = onnxruntime.InferenceSession(str(path))
+    return [{output: session.run([output], sample)[0]} for sample in samples]
 
 
 def to_integers(path: Path, samples: list[dict[str, np.ndarray]], first: str, floats: int) -> None:

@@ -21,6 +21,12 @@ def load_images(folder: Path, short_side: int) -> list[NDArray[np.uint8]]:
     return [_scaled(picture, short_side) for picture in loaded if picture is not None]
 
 
+def middle_of(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The square in the middle."""
+    top, left = ((n - side) // 2 for n in picture.shape[:2])
+    return picture[top : top + side, left : left + side]
+
+
 def load_films(folder: Path, short_side: int, every_s: float, most: int) -> list[list[NDArray[np.uint8]]]:
     """Frames of every clip below a folder, one each `every_s` seconds, at most `most` a clip."""
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEOS)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidtok.tokenizer.fsq import VALUES
-from vidtok.tokenizer.networks import SEEN, quantise_ste
+from vidtok.tokenizer.networks import SEEN, bins_of, quantise_ste
 
 PAIRS = SEEN // 2
 SYMBOLS = VALUES * VALUES
@@ -29,8 +29,7 @@ class Fsq(nn.Module):
 
     def symbols(self, latents: Tensor) -> Tensor:
         """(B, SEEN, h, w) -> (PAIRS, N): what each pair becomes."""
-        bins = torch.clamp(torch.floor((latents + 1) * (VALUES / 2)), 0, VALUES - 1).long()
-        first, second = bins.transpose(0, 1).flatten(1).unflatten(0, (PAIRS, 2)).unbind(1)
+        first, second = pairs_of(bins_of(latents).long()).unbind(-1)
         return first * VALUES + second
 
 
@@ -54,7 +53,7 @@ class Vq(nn.Module):
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """As `Fsq`; the loss draws latents to their codes. In training the codes move."""
-        pairs = self._pairs(latents)
+        pairs = pairs_of(latents)
         nearest = self._nearest(pairs)
         chosen = torch.take_along_dim(self.codes, nearest[..., None], 1)
         if self.training:
@@ -65,10 +64,7 @@ class Vq(nn.Module):
 
     def symbols(self, latents: Tensor) -> Tensor:
         """As `Fsq.symbols`."""
-        return self._nearest(self._pairs(latents))
-
-    def _pairs(self, latents: Tensor) -> Tensor:
-        return latents.transpose(0, 1).flatten(1).unflatten(0, (PAIRS, 2)).transpose(1, 2)  # (PAIRS, N, 2)
+        return self._nearest(pairs_of(latents))
 
     def _nearest(self, pairs: Tensor) -> Tensor:
         return torch.cdist(pairs, self.codes).argmin(-1)  # (PAIRS, N)
@@ -83,6 +79,11 @@ class Vq(nn.Module):
         some = pairs[:, torch.randint(pairs.shape[1], (SYMBOLS,))]
         self.sums[idle], self.counts[idle] = some[idle], 1.0
         self.codes.copy_(self.sums / self.counts[..., None].clamp_min(1e-6))
+
+
+def pairs_of(latents: Tensor) -> Tensor:
+    """(B, SEEN, h, w) -> (PAIRS, N, 2)."""
+    return latents.transpose(0, 1).flatten(1).unflatten(0, (PAIRS, 2)).transpose(1, 2)
 
 
 def entropy_bits(symbols: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from experiments.lessons import Lessons, load
 from experiments.train_pictures import Artist, draft_of
-from experiments.train_tokenizer import Trainee, averaged_weights, averaging, learn
+from experiments.train_tokenizer import Trainee, averaging, learn, load_averaged
 from vidtok.model.tower import Back, load_tower, to_input
 from vidtok.tokenizer.networks import Residual
 
@@ -92,7 +92,7 @@ def main() -> None:
         raise SystemExit(f"{args.out}: no run of experiments.train_pictures there; run that first, or name its --out")
     lessons, trained, artist = load(args.out), Trainee(), Artist()
     for network, folder in ((trained, args.out), (artist, args.out / "pictures")):
-        network.load_state_dict(averaged_weights(torch.load(folder / "checkpoint.pt", weights_only=True)))
+        load_averaged(network, folder)
         network.eval().requires_grad_(False)
     back = load_tower().to(memory_format=torch.channels_last).back
     net = Flow().to(memory_format=torch.channels_last)

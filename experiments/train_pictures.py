@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from experiments.adversary import Adversary
 from experiments.lessons import Lessons, load
-from experiments.train_tokenizer import Trainee, averaged_weights, averaging, learn, relative_error
+from experiments.train_tokenizer import Trainee, averaging, learn, load_averaged, relative_error
 from vidtok.model.tower import Tower, load_tower, to_input
 from vidtok.tokenizer.fsq import CHANNELS, GIST_LEVELS, LEVELS
 from vidtok.tokenizer.networks import SEEN, Detail, Squeeze, Viewer, context, gist_context, quantise_ste
@@ -182,7 +182,7 @@ def main() -> None:
         raise SystemExit(f"{args.out}: no run of experiments.train_tokenizer there; run that first, or name its --out")
     lessons = load(args.out)
     trained = Trainee()
-    trained.load_state_dict(averaged_weights(torch.load(args.out / "checkpoint.pt", weights_only=True)))
+    load_averaged(trained, args.out)
     trained.eval().requires_grad_(False)
     net = Artist().to(memory_format=torch.channels_last)
     linear = [p for part in (net.detail.linear, net.detail.told, net.viewer.linear) for p in part.parameters()]
@@ -194,8 +194,7 @@ def main() -> None:
     if not (folder / "checkpoint.pt").exists():
         net.begin(trained.squeeze, lessons)
         if args.start is not None:
-            earlier = averaged_weights(torch.load(args.start / "pictures" / "checkpoint.pt", weights_only=True))
-            net.load_state_dict(earlier, strict=False)
+            load_averaged(net, args.start / "pictures", strict=False)
 
     adversary = Adversary() if args.adversary else None
 

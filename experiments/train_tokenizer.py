@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from experiments.lessons import WAYS, Lessons, prepare
-from experiments.pictures import load_films
+from experiments.pictures import load_films, middle_of
 from experiments.quantisers import QUANTISERS, entropy_bits
 from vidtok.model.tower import Tower, load_tower, to_input
 from vidtok.tokenizer.fsq import (
@@ -79,11 +79,7 @@ class Rate(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """(B, SEEN, h, w) -> bits, the same shape."""
         left, up = F.pad(latents[..., :-1], (1, 0)), F.pad(latents[..., :-1, :], (0, 0, 1, 0))
-        away = latents - left * self.mix[:, 0] - up * self.mix[:, 1] - self.centre
-        spread = self.spread.exp() + 0.02
-        half = 1 / VALUES
-        share = torch.sigmoid((away + half) / spread) - torch.sigmoid((away - half) / spread)
-        return -torch.log2(share.clamp_min(1e-6))
+        return logistic_bits(latents - left * self.mix[:, 0] - up * self.mix[:, 1] - self.centre, self.spread)
 
 
 class GistRate(nn.Module):
@@ -96,10 +92,14 @@ class GistRate(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """(B, GIST) -> bits, the same shape."""
-        half = 1 / VALUES
-        away, spread = latents - self.centre, self.spread.exp() + 0.02
-        share = torch.sigmoid((away + half) / spread) - torch.sigmoid((away - half) / spread)
-        return -torch.log2(share.clamp_min(1e-6))
+        return logistic_bits(latents - self.centre, self.spread)
+
+
+def logistic_bits(away: Tensor, log_spread: Tensor) -> Tensor:
+    """What a value's bin costs that lies so far from a logistic's centre."""
+    spread, half = log_spread.exp() + 0.02, 1 / VALUES
+    share = torch.sigmoid((away + half) / spread) - torch.sigmoid((away - half) / spread)
+    return -torch.log2(share.clamp_min(1e-6))
 
 
 class Trainee(nn.Module):
@@ -325,8 +325,7 @@ def train(args: argparse.Namespace, tower: Tower, lessons: Lessons) -> None:
     if not (args.out / "checkpoint.pt").exists():
         net.begin(tower, lessons)
     if args.start is not None:
-        earlier = averaged_weights(torch.load(args.start / "checkpoint.pt", weights_only=True))
-        net.load_state_dict(earlier, strict=False)
+        load_averaged(net, args.start, strict=False)
     optimiser = torch.optim.AdamW(net.groups(), args.rate, weight_decay=1e-3)
     average = averaging(net)
     unseen = validation(args.validate, tower) if args.validate else None
@@ -391,9 +390,9 @@ def learn(
 def validation(folder: Path, tower: Tower) -> Tensor:
     """The tower's features of frames from the middle of other clips."""
     frames = [frame for film in load_films(folder, 256, 1.0, 8) for frame in film]
-    cut = [f[(f.shape[0] - 256) // 2 :, (f.shape[1] - 256) // 2 :][:256, :256] for f in frames]
+    cut = torch.from_numpy(np.stack([middle_of(frame, 256) for frame in frames]))
     with torch.no_grad():
-        batches = (to_input(torch.from_numpy(np.stack(cut[i : i + 8]))) for i in range(0, len(cut), 8))
+        batches = map(to_input, cut.split(8))
         return torch.cat([tower.front(batch)[2] for batch in batches])
 
 
@@ -426,9 +425,12 @@ def resume(out: Path, net: nn.Module, average: nn.Module, optimiser: torch.optim
     return int(state["step"])
 
 
-def averaged_weights(state: dict[str, Any]) -> dict[str, Tensor]:
-    """The averaged weights of a loaded checkpoint, by the trainee's own names."""
-    return {k.removeprefix("module."): v for k, v in state["average"].items() if k != "n_averaged"}
+def load_averaged(net: nn.Module, folder: Path, strict: bool = True) -> int:
+    """Give a network the averaged weights of a run's checkpoint; the run's steps."""
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    weights = {k.removeprefix("module."): v for k, v in state["average"].items() if k != "n_averaged"}
+    net.load_state_dict(weights, strict=strict)
+    return int(state["step"])
 
 
 def draw_curve(out: Path, names: tuple[str, ...]) -> None:

@@ -159,7 +159,7 @@ def test_an_interrupted_run_keeps_its_rows_and_says_how_to_go_on(clips: Path, tm
     assert process.returncode == 130
     assert "interrupted: finished rows are kept" in said
     assert "Traceback" not in said
-    assert rows_of(out)
+    assert 1 <= len(rows_of(out)) < 40
     assert not (out / "report.md").exists()
 
 

@@ -23,7 +23,7 @@ def steps_done(folder: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_both_parts_train_resume_and_export(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     images, out, shipped = (tmp_path / name for name in ("images", "run", "weights"))

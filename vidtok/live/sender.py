@@ -93,6 +93,7 @@ class View:
     latents: NDArray[np.float32]  # (rows, cols, CHANNELS)
     values: NDArray[np.uint8]  # the same, rounded
     gist: NDArray[np.float32]  # (GIST,), latents of the whole frame
+    gist_values: NDArray[np.uint8]  # the same, rounded
     gist_time_s: float  # when that was made
 
 
@@ -211,7 +212,7 @@ class Sender:
         elif self.config.gist_s > 0:
             last = None if self._view is None else self._view.gist
             gist = steady(last, self._encoder.gist(), self._gist_weights, gate.gist_jump, gate.blend)
-        self._view = View(position, latents, quantise(latents), gist, made_s)
+        self._view = View(position, latents, quantise(latents), gist, quantise(gist), made_s)
 
     # -- choosing
 
@@ -227,8 +228,9 @@ class Sender:
         panned = int(pan != Pan(0, 0))
         share = 1.0 if tokens >= panned else 0.0
         price = self.config.price / 1000
+        gist_offer = self._gist_offer(view, base)
         for _ in range(_TRIES):
-            gist = self._renew(view, base, bits * share * (tokens > panned), price)
+            gist = renew(gist_offer, bits * share * (tokens > panned), price)
             used = panned + (gist.levels > 0)
             bought = buy(offer, Allowance(max(0.0, bits * share - gist.bits), tokens - used), price)
             edits = self._edits(view, base, bought, gist, moves, pan)
@@ -245,20 +247,19 @@ class Sender:
         self, view: View, base: Canvas, bought: Bought, gist: Renewed, moves: NDArray[np.int8], pan: Pan
     ) -> Patch:
         moving = np.where(bought.moved[..., None], moves, 0).astype(np.int8)
-        whole = np.where(gist.told, quantise(view.gist), base.gist)
+        whole = np.where(gist.told, view.gist_values, base.gist)
         return diff(
             view.values, base, bought.set_to, refine_to=bought.refine_to, pan=pan, moves=moving,
             gist=whole, gist_to=gist.levels,
         )  # fmt: skip
 
-    def _renew(self, view: View, base: Canvas, bits: float, price: float) -> Renewed:
-        """What of the gist is worth telling anew."""
-        values = quantise(view.gist)
+    def _gist_offer(self, view: View, base: Canvas) -> GistOffer:
+        """What every number of a new gist would spare the model while it lasts."""
         held = np.arange(GIST) < GIST_EDGES[base.gist_depth]
         noise = self.config.gate.noise
-        gain = renewal(view.gist, dequantise(values), dequantise(base.gist), held, noise) * self._gist_weights
-        told, kept = gist_costs(base, values, self._tables)
-        return renew(GistOffer(gain * np.float32(self.config.gist_s), told, kept, GIST_EDGES), bits, price)
+        gain = renewal(view.gist, dequantise(view.gist_values), dequantise(base.gist), held, noise)
+        told, kept = gist_costs(base, view.gist_values, self._tables)
+        return GistOffer(gain * self._gist_weights * np.float32(self.config.gist_s), told, kept, GIST_EDGES)
 
     def _moves(
         self, view: View, held: NDArray[np.float32], before: Canvas, score: NDArray[np.float32]

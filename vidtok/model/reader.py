@@ -49,15 +49,14 @@ class Reader:
         """What the model knows from the canvas alone."""
         cells, gist = canvas_context(canvas, SEEN_LEVELS)
         maps = self._tower.back(self._head.read(cells)[:, :, *frame_places(canvas)])[0]
-        return self._sight(self._gist_head(maps, cells, gist)[0])
+        return self._sight(*self._gist_head(maps, cells, gist))
 
     @torch.inference_mode()
     def judge(self, pixels: NDArray[np.uint8]) -> Sight:
         """What the whole pretrained network sees in a true frame (H, W, 3): the yardstick, never the path."""
-        return self._sight(self._tower.back(self._tower.front(to_input(torch.from_numpy(pixels)[None]))[2])[0])
+        return self._sight(*self._tower.back(self._tower.front(to_input(torch.from_numpy(pixels)[None]))[2]))
 
-    def _sight(self, maps: Tensor) -> Sight:
-        pooled = maps.mean((2, 3))
+    def _sight(self, maps: Tensor, pooled: Tensor) -> Sight:
         scores = self._tower.back.classify(pooled).softmax(1)
         return Sight(pooled[0].numpy(), maps[0].numpy(), scores[0].numpy())
 

@@ -148,10 +148,14 @@ class GistHead(nn.Module):
         return maps, wanted
 
 
+def bins_of(latents: Tensor) -> Tensor:
+    """Which of the even bins from -1 to 1 each latent falls in, as floats: what `fsq.quantise` gives."""
+    return torch.clamp(torch.floor((latents + 1) * (VALUES / 2)), 0, VALUES - 1)
+
+
 def quantise_ste(latents: Tensor) -> Tensor:
     """Round latents to the middle of their bin; the gradient passes straight through."""
-    bins = torch.clamp(torch.floor((latents + 1) * (VALUES / 2)), 0, VALUES - 1)
-    rounded = (bins + 0.5) * (2 / VALUES) - 1
+    rounded = (bins_of(latents) + 0.5) * (2 / VALUES) - 1
     return latents + (rounded - latents).detach()
 
 
