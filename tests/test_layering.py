@@ -101,7 +101,10 @@ def without(package: str, code: str, *args: str) -> None:
     assert out.returncode == 0, out.stderr
 
 
-@pytest.mark.parametrize("module", ["transport", "transport.adapters.file", "transport.adapters.connection"])
+@pytest.mark.parametrize(
+    "module",
+    ["transport", *(f"transport.adapters.{name}" for name in ("file", "connection", "registry", "udp", "replay"))],
+)
 def test_transport_needs_no_numpy(module: str) -> None:
     without("numpy", f"import {module}")
 

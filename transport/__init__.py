@@ -24,14 +24,18 @@ from transport.events import (
     Event,
     FeedbackReceived,
     Refresh,
+    Resumed,
     StateCheck,
+    Suspended,
 )
+from transport.fields import MAX_PACKET
 from transport.impair import Link
 from transport.lanes import Lane
 from transport.session import Session
 from transport.states import Role, State
+from transport.sync import Follower, Publisher
 from transport.trace import Trace, TraceEvent
-from transport.wire import MAX_PACKET, PROTOCOL_VERSION, CloseCode
+from transport.wire import PROTOCOL_VERSION, CloseCode
 
 __all__ = [
     "MAX_PACKET",
@@ -45,19 +49,23 @@ __all__ = [
     "DeltaReceived",
     "Event",
     "FeedbackReceived",
+    "Follower",
     "Lane",
     "Link",
     "LocalProtocolError",
     "PeerError",
     "ProtocolError",
+    "Publisher",
     "RecordingError",
     "Refresh",
     "RemoteProtocolError",
+    "Resumed",
     "Role",
     "Session",
     "SessionConfig",
     "State",
     "StateCheck",
+    "Suspended",
     "Trace",
     "TraceEvent",
     "TransportError",

@@ -64,6 +64,16 @@ class FeedbackReceived:
 
 
 @dataclass(frozen=True)
+class Suspended:
+    """The path is gone; the session waits for a new one, and what both ends hold stays good."""
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The session goes on over a new path."""
+
+
+@dataclass(frozen=True)
 class Closed:
     """The session is over, by either side or for silence; the last event there is."""
 
@@ -71,4 +81,15 @@ class Closed:
     reason: str
 
 
-Event = Connected | DeltaReceived | StateCheck | Acknowledged | BaseLost | Refresh | FeedbackReceived | Closed
+Event = (
+    Connected
+    | DeltaReceived
+    | StateCheck
+    | Acknowledged
+    | BaseLost
+    | Refresh
+    | FeedbackReceived
+    | Suspended
+    | Resumed
+    | Closed
+)

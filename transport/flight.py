@@ -27,6 +27,7 @@ class Flight:
     alive: bool = True
     received: bool = False
     lost: bool = False
+    answer: bool = False
 
 
 class FlightTable:
@@ -104,6 +105,13 @@ class FlightTable:
             self.tip = self.acked
         return dead
 
+    def drop_oldest_dead(self) -> bool:
+        """Make room: forget the oldest dead version, if there is one."""
+        oldest = next((flight.version for flight in self._flights.values() if not flight.alive), None)
+        if oldest is not None:
+            del self._flights[oldest]
+        return oldest is not None
+
     def forget(self, versions: set[int]) -> None:
         """Take versions out that never left, or that the receiver cannot have applied."""
         for version in versions:
@@ -153,6 +161,14 @@ class FlightTable:
             for flight in self._flights.values()
             if flight.alive and flight.sent_at is not None and not flight.received
         ]
+
+    def under_way(self) -> int:
+        """Bytes that left and are neither received nor lost nor given up."""
+        return sum(flight.size for flight in self.waiting())
+
+    def never_left(self) -> set[int]:
+        """Versions of which nothing has left."""
+        return {flight.version for flight in self._flights.values() if flight.sent_at is None}
 
     def resolve(self, upto: int) -> None:
         """The receiver answered a probe at `upto` without having applied anything new: the dead are gone."""

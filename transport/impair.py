@@ -1,24 +1,58 @@
-"""A bad network in virtual time: seeded, deterministic, bounded.
+"""A bad network in virtual time: seeded, deterministic, bounded. Usable alone, to test anything that sends packets.
 
-    push ─> outage? ─> loss? ─> duplicate? ─> queue at rate or trace ─> delay + jitter (+ reorder) ─> pop
+    push ─> outage? ─> loss? ─> duplicate? ─> queue at rate, rates or trace ─> delay + jitter (+ reorder) ─> pop
 
 The same seed and the same calls give the same fate for every packet. What is lost is counted and named.
+Links stand one behind the other in a `Route`; `profile` has a few networks ready made:
+
+    >>> from transport.impair import Link, Route
+    >>> radio = Link(1, loss=0.1, rates=[(0.0, 1e6), (2.0, 0.0), (2.5, 4e5)])  # bits per second; again after 3 s
+    >>> backbone = Link(2, delay_s=0.04, rate_bps=2e6)
+    >>> route, arrivals = Route([radio, backbone]), []
+    >>> for step in range(300):
+    ...     route.push(bytes(500), now=step * 0.01)
+    >>> while (now := route.next_time()) is not None:
+    ...     arrivals += [now for _ in route.pop(now)]
+    >>> len(arrivals), dict(route.drops), round(max(arrivals), 3)
+    (263, {'loss': 37}, 3.198)
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 import random
-from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 from transport.errors import LocalProtocolError
+from transport.impair_traces import (
+    Capacity,
+    Conditions,
+    Curve,
+    Opportunities,
+    Steps,
+    read_alphartc,
+    read_bandwidth,
+    read_iperf,
+    read_mahimahi,
+)
 
-_TRACE_PACKET = 1500
+__all__ = [
+    "PROFILES",
+    "Conditions",
+    "Gilbert",
+    "Link",
+    "Profile",
+    "Route",
+    "profile",
+    "read_alphartc",
+    "read_bandwidth",
+    "read_iperf",
+    "read_mahimahi",
+]
 
 
 @dataclass(frozen=True)
@@ -32,7 +66,11 @@ class Gilbert:
 
 
 class Link:
-    """One direction. Rates are bits per second, times seconds; each chance is per packet, 0 to 1."""
+    """One direction. Rates are bits per second, times seconds; each chance is per packet, 0 to 1.
+
+    `rates`, `losses`, `delays` and `jitters` are rows (time, value) as `impair_traces` explains them; the last three
+    come on top of the constant `loss`, `delay_s` and `jitter_s`. At a rate of 0 nothing passes.
+    """
 
     def __init__(
         self,
@@ -48,15 +86,27 @@ class Link:
         outages: Sequence[tuple[float, float]] = (),
         gilbert: Gilbert | None = None,
         trace_ms: Sequence[int] | None = None,
+        rates: Steps | None = None,
+        losses: Steps | None = None,
+        delays: Steps | None = None,
+        jitters: Steps | None = None,
     ) -> None:
         if rate_bps is not None and rate_bps <= 0:
             raise LocalProtocolError("rate_bps must be above 0")
+        if rates is not None and (rate_bps is not None or trace_ms is not None):
+            raise LocalProtocolError("a link has one bottleneck: give rates, or rate_bps or trace_ms")
         self._random = random.Random(seed)
         self._loss, self._duplicate, self._reorder = loss, duplicate, reorder
         self._delay, self._jitter = delay_s, jitter_s
         self._rate, self._queue_bytes = rate_bps, queue_bytes
         self._outages, self._gilbert, self._bad = tuple(outages), gilbert, False
-        self._schedule = _Schedule(trace_ms) if trace_ms is not None else None
+        self._schedule: Capacity | Opportunities | None = None
+        if trace_ms is not None:
+            self._schedule = Opportunities(trace_ms)
+        elif rates is not None:
+            self._schedule = Capacity(rates)
+        self._losses = _curve("losses", losses, 1.0)
+        self._delays, self._jitters = _curve("delays", delays), _curve("jitters", jitters)
         self._queue: deque[tuple[float, int]] = deque()  # (when it has left the queue, size)
         self._free_at = 0.0
         self._last_due = 0.0
@@ -70,21 +120,21 @@ class Link:
         self.pushed += 1
         if any(start <= now < end for start, end in self._outages):
             self.drops["outage"] += 1
-        elif self._random.random() < self._loss_now():
+        elif self._random.random() < self._loss_at(now):
             self.drops["loss"] += 1
         else:
             self._enqueue(data, now)
             if self._random.random() < self._duplicate:
                 self._enqueue(data, now)
 
-    def _loss_now(self) -> float:
+    def _loss_at(self, now: float) -> float:
+        loss = self._loss if self._losses is None else _either(self._loss, self._losses.at(now))
         if self._gilbert is None:
-            return self._loss
+            return loss
         change = self._gilbert.to_good if self._bad else self._gilbert.to_bad
         if self._random.random() < change:
             self._bad = not self._bad
-        burst = self._gilbert.loss_bad if self._bad else self._gilbert.loss_good
-        return 1 - (1 - self._loss) * (1 - burst)
+        return _either(loss, self._gilbert.loss_bad if self._bad else self._gilbert.loss_good)
 
     def _enqueue(self, data: bytes, now: float) -> None:
         while self._queue and self._queue[0][0] <= now:
@@ -94,13 +144,19 @@ class Link:
             return
         left = self._serve(len(data), now)
         self._queue.append((left, len(data)))
-        due = left + self._delay + self._random.random() * self._jitter
+        if left < math.inf:  # else it waits in the queue for ever
+            self._count += 1
+            heapq.heappush(self._flying, (self._due(left), self._count, data))
+
+    def _due(self, left: float) -> float:
+        """When a packet that leaves the queue at `left` arrives."""
+        delay = self._delay if self._delays is None else self._delay + self._delays.at(left)
+        jitter = self._jitter if self._jitters is None else self._jitter + self._jitters.at(left)
+        due = left + delay + self._random.random() * jitter
         if self._random.random() < self._reorder:
-            due += max(2 * self._jitter, self._delay / 2, 0.01)
-        else:
-            due = self._last_due = max(due, self._last_due)
-        self._count += 1
-        heapq.heappush(self._flying, (due, self._count, data))
+            return due + max(2 * jitter, delay / 2, 0.01)
+        self._last_due = max(due, self._last_due)
+        return self._last_due
 
     def _serve(self, size: int, now: float) -> float:
         """When the bottleneck has sent this packet."""
@@ -130,45 +186,91 @@ class Link:
         return self._flying[0][0] if self._flying else None
 
 
-class _Schedule:
-    """Delivery opportunities of a Mahimahi trace: each stamp passes 1,500 bytes; the trace repeats."""
+class Route:
+    """Links one behind the other: what leaves one is pushed into the next, at the time at which it left.
 
-    def __init__(self, trace_ms: Sequence[int]) -> None:
-        if not trace_ms or trace_ms[-1] <= 0 or any(a > b for a, b in pairwise(trace_ms)):
-            raise LocalProtocolError("a trace needs millisecond stamps that never fall and end above 0")
-        self._stamps = tuple(trace_ms)
-        self._used = -1  # the opportunity in use, counted over all repeats
-        self._left = 0
+    It is used as a link is. At `next_time` a packet may change links only, so that `pop` then returns nothing.
+    """
 
-    def _time(self, index: int) -> float:
-        repeats, place = divmod(index, len(self._stamps))
-        return (repeats * self._stamps[-1] + self._stamps[place]) / 1000
+    def __init__(self, links: Sequence[Link | Route]) -> None:
+        if not links or len({id(link) for link in links}) < len(links):
+            raise LocalProtocolError("a route needs at least one link, and each of them once")
+        self._links = tuple(links)
 
-    def _first_at(self, now: float) -> int:
-        repeats, rest = divmod(now * 1000, self._stamps[-1])
-        return int(repeats) * len(self._stamps) + bisect_left(self._stamps, rest)
+    def push(self, data: bytes, now: float) -> None:
+        """Hand one packet to the first link."""
+        self._links[0].push(data, now)
 
-    def serve(self, size: int, now: float) -> float:
-        """When the last byte of a packet that is first in the queue at `now` passes."""
-        if self._used < 0 or self._time(self._used) < now:
-            self._used, self._left = max(self._used + 1, self._first_at(now)), _TRACE_PACKET
-        while size > self._left:
-            size -= self._left
-            self._used, self._left = self._used + 1, _TRACE_PACKET
-        self._left -= size
-        return max(now, self._time(self._used))
+    def pop(self, now: float) -> list[bytes]:
+        """Everything that has arrived at the far end by now, in order of arrival."""
+        self._move(now)
+        return self._links[-1].pop(now)
+
+    def _move(self, now: float) -> None:
+        for link, following in pairwise(self._links):
+            while (due := link.next_time()) is not None and due <= now:
+                for data in link.pop(due):
+                    following.push(data, due)
+
+    def next_time(self) -> float | None:
+        """When `pop` should be called next."""
+        times = [time for link in self._links if (time := link.next_time()) is not None]
+        return min(times, default=None)
+
+    def queued_bytes(self, now: float) -> int:
+        """Bytes that wait for any of the bottlenecks."""
+        self._move(now)
+        return sum(link.queued_bytes(now) for link in self._links)
+
+    @property
+    def drops(self) -> Counter[str]:
+        """What all links dropped, by reason."""
+        return sum((link.drops for link in self._links), Counter[str]())
+
+    @property
+    def pushed(self) -> int:
+        """Packets handed to the first link."""
+        return self._links[0].pushed
+
+    @property
+    def delivered(self) -> int:
+        """Packets that the last link handed out."""
+        return self._links[-1].delivered
 
 
-def read_mahimahi(path: str | Path) -> list[int]:
-    """The millisecond stamps of a Mahimahi trace file, one a line."""
-    stamps: list[int] = []
-    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
-        text = line.strip()
-        if not text or text.startswith("#"):
-            continue
-        if not text.isdigit() or (stamps and int(text) < stamps[-1]):
-            raise LocalProtocolError(f"{path}, line {number}: stamps are whole milliseconds that never fall")
-        stamps.append(int(text))
-    if not stamps or stamps[-1] == 0:
-        raise LocalProtocolError(f"{path}: no millisecond stamps above 0")
-    return stamps
+@dataclass(frozen=True)
+class Profile:
+    """A kind of network: the round trip of an empty one, the loss each way, the rate of either direction."""
+
+    rtt_s: float
+    loss: float
+    up_bps: float
+    down_bps: float
+
+
+PROFILES: dict[str, Profile] = {
+    "cell-edge": Profile(rtt_s=0.12, loss=0.01, up_bps=5e6, down_bps=5e6),
+    "congested": Profile(rtt_s=0.2, loss=0.03, up_bps=1e6, down_bps=1e6),
+    "geo": Profile(rtt_s=0.34, loss=0.0, up_bps=3e6, down_bps=20e6),  # a satellite
+}
+
+
+def profile(name: str, seed: int) -> tuple[Link, Link]:
+    """The links up and down of one of `PROFILES`; different seeds lose different packets."""
+    kind = PROFILES.get(name)
+    if kind is None:
+        raise LocalProtocolError(f"no profile is called {name}: choose one of {', '.join(PROFILES)}")
+    up, down = (
+        Link(2 * seed + way, loss=kind.loss, delay_s=kind.rtt_s / 2, rate_bps=rate)
+        for way, rate in enumerate((kind.up_bps, kind.down_bps))
+    )
+    return up, down
+
+
+def _curve(name: str, steps: Steps | None, highest: float = math.inf) -> Curve | None:
+    return None if steps is None else Curve(name, steps, highest)
+
+
+def _either(one: float, other: float) -> float:
+    """The chance of at least one of two."""
+    return 1 - (1 - one) * (1 - other)

@@ -67,6 +67,10 @@ class Outbox:
         """Take out and return the deltas whose version is in `versions`."""
         return self._take(lambda item: item.version is not None and item.version in versions)
 
+    def clear(self, lane: Lane) -> None:
+        """Forget what waits on one lane."""
+        self._lanes[lane].clear()
+
     def _take(self, unwanted: Callable[[Item], bool]) -> list[Item]:
         taken: list[Item] = []
         for lane, queue in self._lanes.items():

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from transport.core import Core, earliest
 from transport.errors import LocalProtocolError
 from transport.events import DeltaReceived, StateCheck
+from transport.fields import expand, pack_map
 from transport.lanes import Lane
-from transport.wire import ALL_ARRIVED, Ack, Delta, Feedback, Heartbeat, RefreshRequest, expand, pack_map
+from transport.pieces import Pieces
+from transport.wire import ALL_ARRIVED, LIMIT_KEY, Ack, Delta, Feedback, Heartbeat, Part, RefreshRequest
 
 _WINDOW = ALL_ARRIVED.bit_length()
-
+_LIMIT_BYTES = len(pack_map({LIMIT_KEY: 0.5}))
 
 MAX_VERSION = 1 << 32  # 4.5 years at 30 a second; keeps versions within what others store them in
 
@@ -27,6 +30,8 @@ class ReceiverSide:
         self._applied: deque[int] = deque(maxlen=core.config.history)
         self._pending: dict[int, bool] = {}  # handed up, not answered; True: acknowledge at once
         self._handed_up: deque[int] = deque(maxlen=core.config.history)
+        self._pieces = Pieces()
+        self._clock = False
         self._newest = 0
         self._newest_at = now
         self._bitmap = ALL_ARRIVED  # of the versions before the newest; those below version 1 count as arrived
@@ -35,7 +40,7 @@ class ReceiverSide:
         self._ack_at: float | None = None
         self._acked_at = now
         self._missing: int | None = None
-        self._feedback: Mapping[str, Any] | None = None
+        self._feedback: dict[str, Any] | None = None
         self._feedback_number = 0
         self._feedback_at = now - core.config.feedback_interval
         self._refresh_number = 0
@@ -53,6 +58,11 @@ class ReceiverSide:
         if not 0 < version < MAX_VERSION or (delta.distance and base <= 0):
             self._core.drop(now, "bad-base", version=version, base=base)
             return
+        if delta.part is not None:
+            payload = self._whole(version, delta, delta.part, now)
+            if payload is None:
+                return
+            delta = replace(delta, payload=payload)
         in_order = self._note_arrival(version, now)
         reason = self._why_not(version, base)
         if reason is None:
@@ -61,8 +71,30 @@ class ReceiverSide:
             self._core.drop(now, reason, version=version, base=base)
         if reason == "missing-base":
             self._missing = max(version, self._missing or 0)
-        urgent = reason is not None or not in_order or len(self._handed_up) == 1
+        urgent = reason is not None or not in_order or len(self._handed_up) == 1 or delta.answer
+        self._clock = self._clock or delta.answer
         self._ack_within(0.0 if urgent else self._config.ack_delay, now)
+
+    def _whole(self, version: int, delta: Delta, part: Part, now: float) -> bytes | None:
+        """The whole payload once a piece completes it; None while it does not, or where nobody wants it any more."""
+        newest = self._handed_up[-1] if self._handed_up else 0
+        payload = None
+        if version in self._handed_up or self._arrived(version):
+            self._core.trace.add(now, "spare", version=version, part=part.index)
+        elif version < newest:
+            self._core.drop(now, "stale", version=version)
+        else:
+            try:
+                payload = self._pieces.add(version, delta, part)
+            except ValueError:
+                self._core.drop(now, "bad-piece", version=version, part=part.index)
+        for each in self._pieces.settle(newest):
+            self._core.drop(now, "incomplete", version=each)
+        return payload
+
+    def _arrived(self, version: int) -> bool:
+        behind = self._newest - version
+        return behind == 0 or (0 < behind <= _WINDOW and bool(self._bitmap >> (behind - 1) & 1))
 
     def _note_arrival(self, version: int, now: float) -> bool:
         """Keep the window of arrivals; False when this one leaves or fills a gap."""
@@ -95,6 +127,7 @@ class ReceiverSide:
         capture_ms = expand(delta.capture_ms, expected)
         if capture_ms > self._capture_ms or first:
             self._capture_ms, self._capture_at = capture_ms, now
+        self._core.trace.add(now, "arrived", version=version, capture_ms=capture_ms, size=len(delta.payload))
         self._core.events.append(DeltaReceived(version, base, delta.payload, capture_ms, delta.state_hash))
 
     def on_heartbeat(self, heartbeat: Heartbeat, now: float) -> None:
@@ -119,6 +152,7 @@ class ReceiverSide:
         if urgent is None:
             return
         self._applied.append(version)
+        self._core.trace.add(now, "applied", version=version)
         self._ack_within(0.0 if urgent else self._config.ack_delay, now)
 
     def rejected(self, version: int, reason: str, now: float) -> None:
@@ -147,10 +181,22 @@ class ReceiverSide:
 
     def send_feedback(self, values: Mapping[str, Any], now: float) -> None:
         """Keep `values` as the newest feedback to send."""
-        pack_map(values, "feedback", self._config.max_packet - 5)
-        if self._feedback is not None:
+        if any(key.startswith("~") for key in values):
+            raise LocalProtocolError("feedback keys that begin with ~ are the protocol's own")
+        pack_map(values, "feedback", self._config.max_packet - 5 - _LIMIT_BYTES)
+        kept = {key: value for key, value in (self._feedback or {}).items() if key == LIMIT_KEY}
+        if self._feedback and self._feedback != kept:
             self._core.trace.drop(now, "feedback-replaced")
-        self._feedback = dict(values)
+        self._feedback = dict(values) | kept
+
+    def limit(self, rate: float | None) -> None:
+        """Tell the sender how many bits a second the application takes; None: as many as come."""
+        self._feedback = (self._feedback or {}) | {LIMIT_KEY: rate}
+
+    def resume(self, now: float) -> None:
+        """Over a new path: what is incomplete will not be completed; say what is held."""
+        self._pieces = Pieces()
+        self._ack_within(0.0, now)
 
     # -- what leaves
 
@@ -187,6 +233,8 @@ class ReceiverSide:
             received=self._bitmap if self._newest else 0,
             hold_ms=hold_ms if self._newest else 0,
             missing=self._missing,
+            clock_ms=round(self._newest_at * 1000) & 0xFFFF if self._clock and self._newest else None,
         )
+        self._clock = False
         self._ack_at, self._acked_at, self._missing = None, now, None
         return ack

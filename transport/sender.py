@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from transport.congestion import RateController
+from transport.congestion import Arrival, RateController
 from transport.core import Core, earliest
 from transport.errors import LocalProtocolError
 from transport.events import Acknowledged, BaseLost, FeedbackReceived, Refresh
+from transport.fields import expand
 from transport.flight import Flight, FlightTable
 from transport.lanes import Item, Lane
-from transport.wire import Ack, Delta, Feedback, Heartbeat, RefreshRequest, expand, push_packet
+from transport.pieces import fold
+from transport.wire import (
+    LIMIT_KEY,
+    MAX_HOLD_MS,
+    Ack,
+    Delta,
+    Feature,
+    Feedback,
+    Heartbeat,
+    Part,
+    RefreshRequest,
+    push_packet,
+)
+
+_MEMORY = 0.99  # what a sample of loss keeps of those before it
+_PRIOR_LOST, _PRIOR = 0.2, 50  # as if so many had been lost of so many before the first
+_CAUTIOUS, _BOLD = 0.04, 0.02  # the chance that a base is missing, from and down to which only acknowledged ones serve
+_PARITY_LOSS = 0.01
+_LOOK_AGAIN = 0.01  # seconds, while the path below is behind
 
 
 class SenderSide:
-    """Chains versions optimistically, falls back to the newest acknowledged one when that was wrong."""
+    """Chains versions while that is safe, else builds on the newest acknowledged one.
+
+    What was assumed to arrive and did not costs a round trip; building on acknowledged versions only costs bits.
+    """
 
     def __init__(self, core: Core, now: float) -> None:
         self._core = core
@@ -25,12 +47,22 @@ class SenderSide:
         self._probe: int | None = None
         self._refresh_served = 0
         self._feedback_seen = -1
+        self._features = Feature(0)
+        self._clock_ms, self._clock_at = 1 << 16, now
+        self._progress_at = now  # when something was acknowledged last
+        self._told = self._told_lost = 0.0
+        self._cautious = core.config.bases == "acknowledged"
+        self.buffered = 0  # bytes that the path below has not sent yet
+
+    def agree(self, features: Feature) -> None:
+        """What both ends can do."""
+        self._features = features
 
     # -- what the application asks
 
     def base(self) -> int:
         """The version to diff against now."""
-        return self._table.tip
+        return self._table.acked if self._cautious else self._table.tip
 
     def next_version(self) -> int:
         """The version that the next delta will be given."""
@@ -45,15 +77,23 @@ class SenderSide:
         return self._table.needed()
 
     def blocked(self) -> bool:
-        """Too much is under way without an answer."""
-        return len(self._table) >= self._config.max_in_flight
+        """Too much is under way without an answer; what is dead among it gives way first."""
+        while len(self._table) >= self._config.max_in_flight:
+            if not self._table.drop_oldest_dead():
+                return True
+        return False
+
+    def held_up(self) -> bool:
+        """Whether the path below is behind by more than a packet and a twentieth of a second."""
+        return self.buffered > self._config.max_packet + self.rate.pace / 8 * 0.05
 
     def allowance(self, now: float) -> int:
         """Bytes that may be handed to `send_delta` now."""
         if self.blocked():
             return 0
         queued = self._core.outbox.queued_bytes(Lane.ANCHOR, Lane.DELTA)
-        return max(0, self.rate.allowance(now) - queued)
+        left = self.rate.allowance(now, self._table.under_way()) - queued - self.buffered
+        return max(0, left // 2 if self._protects() else left)
 
     def send_delta(
         self,
@@ -67,25 +107,62 @@ class SenderSide:
     ) -> int:
         """Queue one delta and return its version."""
         self._check(base, payload, state_hash, lane)
-        flight = self._table.open(base, len(payload), state_hash)
+        pieces = self._pieces(payload)
+        flight = self._table.open(base, sum(len(piece) for _, piece in pieces), state_hash)
+        flight.answer = self._wants_answer(lane, now)
         distance = flight.version - base if base else 0
         shown = state_hash if self._hash_is_due(lane, now) else None
-        anchor = lane is Lane.ANCHOR
-        data = push_packet(Delta(flight.version, distance, capture_ms, payload, shown, anchor))
         if shown is not None:
             self._hash_sent_at = now
-        if not self._core.outbox.push(Item(lane, data, self._deadline(lane, deadline, now), flight.version)):
-            self._core.drop(now, "outbox-full", version=flight.version)
-            self._never_sent({flight.version}, now)
+        late = self._deadline(lane, deadline, now)
+        for part, piece in pieces:
+            delta = Delta(
+                flight.version, distance, capture_ms, piece, shown, lane is Lane.ANCHOR, flight.answer, part
+            )  # fmt: skip
+            if not self._core.outbox.push(Item(lane, push_packet(delta), late, flight.version)):
+                self._core.drop(now, "outbox-full", version=flight.version)
+                self._never_sent({flight.version}, now)
+                break
         return flight.version
+
+    def _pieces(self, payload: bytes) -> list[tuple[Part | None, bytes]]:
+        """The payload as packets carry it, and their parity where that pays."""
+        size = len(payload)
+        count = max(1, -(-size // self._config.max_piece)) if size > self._config.max_payload else 1
+        parts = [Part(i, count, size) for i in range(count + 1)]
+        whole = parts[0].whole
+        cut = [payload[i * whole : (i + 1) * whole] for i in range(count)]
+        out: list[tuple[Part | None, bytes]] = [(None, payload)] if count == 1 else list(zip(parts, cut, strict=False))
+        if self._protects() and size > 0 and whole <= self._config.max_piece:
+            out.append((parts[-1], fold(cut, whole)))
+        return out
+
+    def _protects(self) -> bool:
+        """Whether each update is worth its bytes again: what is lost would come back too late."""
+        if Feature.PARITY not in self._features or self._config.parity == "never":
+            return False
+        if self._core.outbox.queued_bytes(Lane.ANCHOR, Lane.DELTA):
+            return False  # what waits for room has none to spare
+        if self._config.parity == "always":
+            return True
+        return self._loss() > _PARITY_LOSS and (self.rate.rtt.smoothed or 0.0) > self._config.delta_deadline
+
+    def _loss(self) -> float:
+        """The share of versions lost, over the last hundred or so."""
+        return (self._told_lost + _PRIOR_LOST) / (self._told + _PRIOR)
+
+    def _wants_answer(self, lane: Lane, now: float) -> bool:
+        if Feature.CLOCK not in self._features or lane is Lane.ANCHOR:
+            return False
+        return self._cautious or self._backoff > 0 or self.rate.eager(now)
 
     def _check(self, base: int, payload: bytes, state_hash: int | None, lane: Lane) -> None:
         if not self._table.usable(base):
             raise LocalProtocolError(f"version {base} is no usable base now, base() says {self._table.tip}")
-        if len(payload) > self._config.max_payload:
+        limit = self._config.max_update if Feature.PARTS in self._features else self._config.max_payload
+        if len(payload) > limit:
             raise LocalProtocolError(
-                f"payload of {len(payload)} bytes, the limit is {self._config.max_payload}: "
-                "split the patch into several versions"
+                f"payload of {len(payload)} bytes, the limit is {limit}: split the patch into several versions"
             )
         if lane is Lane.CONTROL:
             raise LocalProtocolError("deltas travel on the anchor or the delta lane, not on control")
@@ -111,6 +188,10 @@ class SenderSide:
         self.rate.on_sent(len(item.data), now)
         flight = self._table.get(item.version or 0)
         if flight is not None:
+            if flight.sent_at is None:
+                self._core.trace.add(
+                    now, "sent", version=flight.version, base=flight.base, size=flight.size, lane=item.lane.name.lower()
+                )
             flight.sent_at = now
 
     def expire(self, now: float) -> None:
@@ -154,12 +235,13 @@ class SenderSide:
             return
         before = self._table.tip
         self._learn_arrivals(ack, newest, now)
-        if not self._table.knows(applied):
-            self._restart("unknown version acknowledged", now)
-        elif self._table.applied(applied):
-            self._core.events.append(Acknowledged(applied))
+        if self._table.knows(applied):
+            if self._table.applied(applied):
+                self._core.events.append(Acknowledged(applied))
+        elif ack.missing is not None or not self._table.waiting():  # nothing will bring it back to what we know
+            self._restart("the receiver shows a version that was given up", now)
         if ack.missing is not None:
-            self._learn_missing(expand(ack.missing, near))
+            self._learn_missing(expand(ack.missing, near), now)
         self._tell_if_moved(before, "acknowledgement", now)
 
     def _learn_arrivals(self, ack: Ack, newest: int, now: float) -> None:
@@ -168,19 +250,61 @@ class SenderSide:
         received = self._table.mark_received(newest, ack.received)
         lost = self._table.mark_lost(newest, self._config.reorder_threshold)
         if received:
-            self._backoff = 0
+            self._backoff, self._progress_at = 0, now
         for flight in lost:
             self._core.trace.add(now, "lost", version=flight.version)
-        self._table.kill(*(flight.version for flight in lost))
-        self.rate.on_ack(len(received), len(lost), _round_trip(received, newest, ack.hold_ms, now), now)
+        self._kill({flight.version for flight in lost}, now)
+        arrival = self._arrival(received, newest, ack, now)
+        size = sum(flight.size for flight in received)
+        before = self.rate.rate
+        self.rate.on_ack(len(received), len(lost), size, arrival, now)
+        if self.rate.rate != before:
+            self._core.trace.add(now, "rate", bps=round(self.rate.rate), why=self.rate.why)
+        if received:
+            trip = None if arrival.round_trip is None else round(arrival.round_trip * 1000, 1)
+            self._core.trace.add(
+                now, "acked", version=newest, rtt_ms=trip, queue_ms=round(self.rate.queue * 1000, 1)
+            )  # fmt: skip
+        self._learn_loss(len(received), len(lost))
 
-    def _learn_missing(self, missing: int) -> None:
+    def _learn_loss(self, received: int, lost: int) -> None:
+        """Count, and choose what to build on: with so much under way, how likely is a base missing?"""
+        keep = _MEMORY ** (received + lost)
+        self._told = self._told * keep + received + lost
+        self._told_lost = self._told_lost * keep + lost
+        if self._config.bases == "auto":
+            risk = self._loss() * (len(self._table.waiting()) + 2)
+            self._cautious = risk > (_BOLD if self._cautious else _CAUTIOUS)
+
+    def _arrival(self, received: list[Flight], newest: int, ack: Ack, now: float) -> Arrival:
+        """The times of the newest version, if this is its first acknowledgement and its hold is known."""
+        if not received or received[-1].version != newest or ack.hold_ms >= MAX_HOLD_MS:
+            return Arrival()
+        sent_at = received[-1].sent_at
+        if sent_at is None:
+            return Arrival()
+        one_way = None
+        if ack.clock_ms is not None:
+            expected = self._clock_ms + int((now - self._clock_at) * 1000)
+            self._clock_ms, self._clock_at = expand(ack.clock_ms, expected), now
+            one_way = self._clock_ms / 1000 - sent_at
+        return Arrival(max(0.0, now - sent_at - ack.hold_ms / 1000), one_way)
+
+    def _learn_missing(self, missing: int, now: float) -> None:
         if missing == self._probe:  # what is still in the table was not applied when this was said
-            self._table.kill(missing)
+            self._kill({missing}, now)
             self._table.resolve(missing)
             self._probe = None
         elif missing > self._table.acked and self._table.get(missing) is not None:
-            self._table.kill(missing)
+            self._kill({missing}, now)
+
+    def _kill(self, versions: set[int], now: float) -> None:
+        """Give versions up, and all that builds on them; what of that has not left never will."""
+        dead = self._table.kill(*versions)
+        unsent = self._core.outbox.discard(dead)
+        for item in unsent:
+            self._core.drop(now, "base-dropped", version=item.version)
+        self._table.forget({item.version or 0 for item in unsent} & self._table.never_left())
 
     def on_refresh_request(self, request: RefreshRequest, now: float) -> None:
         """Begin again from blank, once per request number."""
@@ -197,7 +321,32 @@ class SenderSide:
             self._core.drop(now, "old-feedback", number=feedback.number)
             return
         self._feedback_seen = feedback.number
-        self._core.events.append(FeedbackReceived(feedback.values))
+        values = dict(feedback.values)
+        if LIMIT_KEY in values:
+            self._heed_limit(values.pop(LIMIT_KEY), now)
+        if values or not feedback.values:
+            self._core.events.append(FeedbackReceived(values))
+
+    def _heed_limit(self, limit: object, now: float) -> None:
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 0):
+            self._core.drop(now, "bad-limit", limit=repr(limit)[:40])
+            return
+        self.rate.limit = limit
+        self._core.trace.add(now, "limit", bps=limit)
+
+    def resume(self, held: bool, now: float) -> None:
+        """Over a new path: what was under way is given up; so is all, where the receiver holds nothing more."""
+        before = self._table.tip
+        for item in self._core.outbox.discard(range(self._table.newest + 1)):
+            self._core.drop(now, "path-lost", version=item.version)
+        self._backoff = 0
+        if held:
+            self._kill({flight.version for flight in self._table.waiting()}, now)
+            self._table.forget(self._table.never_left())
+            self._tell_if_moved(before, "resumed", now)
+        else:
+            self._restart("the receiver began anew", now)
+            self._core.events.append(Refresh("the receiver began anew"))
 
     def _restart(self, why: str, now: float) -> None:
         queued = self._core.outbox.discard(range(self._table.newest + 1))
@@ -217,9 +366,15 @@ class SenderSide:
         waiting = self._table.waiting()
         if not waiting:
             return None
-        wait = self.rate.rtt.timeout(self._config)
-        wait = max(wait, min(wait * 2.0**self._backoff, self._config.max_timeout))
-        return (waiting[0].sent_at or 0.0) + wait
+        wait = self.rate.rtt.timeout(self._config, held=not waiting[0].answer)
+        if not self._table.acked:  # the receiving application may still be starting
+            wait = max(wait, self._config.initial_timeout)
+        if self._backoff > self._config.patient_retries:
+            wait = max(wait, self._config.max_timeout)
+        since = waiting[0].sent_at or 0.0
+        if self.rate.standing():  # it is in a queue, for as long as others come out of it
+            since = max(since, self._progress_at)
+        return since + wait
 
     def _probe_at(self) -> float | None:
         if not self.blocked():
@@ -230,6 +385,8 @@ class SenderSide:
         """When something here is due."""
         outbox = self._core.outbox
         ready = self.rate.ready_at(now) if outbox.queued_bytes(Lane.ANCHOR, Lane.DELTA) else None
+        if ready is not None and self.held_up():
+            ready = max(ready, now + _LOOK_AGAIN)
         return earliest(self._timeout_at(), self._probe_at(), outbox.next_deadline(), ready)
 
     def handle_timeout(self, now: float) -> None:
@@ -245,18 +402,7 @@ class SenderSide:
         before = self._table.tip
         waiting = self._table.waiting()
         self._core.trace.add(now, "timeout", versions=len(waiting), backoff=self._backoff)
-        dead = self._table.kill(*(flight.version for flight in waiting))
-        for item in self._core.outbox.discard(dead):
-            self._core.drop(now, "base-dropped", version=item.version)
-            self._table.forget({item.version or 0})
-        self._backoff = min(self._backoff + 1, 6)
-        self.rate.on_timeout(now)
+        self._kill({flight.version for flight in waiting}, now)
+        self.rate.on_timeout(now, again=self._backoff > 0)
+        self._backoff += 1
         self._tell_if_moved(before, "timeout", now)
-
-
-def _round_trip(received: list[Flight], newest: int, hold_ms: int, now: float) -> float | None:
-    """The round trip of the newest version, if this is its first acknowledgement and its hold is known."""
-    if not received or received[-1].version != newest or hold_ms >= 0xFFFF:
-        return None
-    sent_at = received[-1].sent_at
-    return None if sent_at is None else max(0.0, now - sent_at - hold_ms / 1000)

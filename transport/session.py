@@ -17,24 +17,27 @@ from typing import Any
 from transport.config import SessionConfig
 from transport.core import Core, earliest
 from transport.errors import ConnectionClosed, LocalProtocolError, RemoteProtocolError
-from transport.events import Closed, Connected, Event
+from transport.events import Closed, Connected, Event, Resumed, Suspended
 from transport.lanes import Lane, Outbox
 from transport.receiver import ReceiverSide
 from transport.sender import SenderSide
 from transport.states import FIRST_STATE, Input, Role, State, next_state
 from transport.trace import Trace
 from transport.wire import (
+    ALL_FEATURES,
     MAX_CODEC_HASH,
     SESSION_ID_BYTES,
     Ack,
     Close,
     CloseCode,
     Delta,
+    Feature,
     Feedback,
     Heartbeat,
     Hello,
     Packet,
     RefreshRequest,
+    UnknownTypeError,
     UnknownVersionError,
     Welcome,
     pull_packet,
@@ -85,9 +88,13 @@ class Session:
         self._core = Core(self.config, self.trace, Outbox(self.config.outbox_limit))
         self._sender = SenderSide(self._core, now)
         self._receiver = ReceiverSide(self._core, now)
-        self._now = self._started_at = self._heard_at = self._spoke_at = now
+        self._now = self._started_at = self._heard_at = self._spoke_at = self._suspended_at = now
+        self._path = True
         self._closed: Closed | None = None
         self._closes_left = 0
+        self._resumed = False
+        self._features = ALL_FEATURES if self.config.resume_within > 0 else ALL_FEATURES & ~Feature.RESUME
+        self._agreed = Feature(0)
         self._hello_at: float | None = now if role is Role.SENDER else None
         self._hellos = 0
         push_packet(self._greeting(Hello))
@@ -100,7 +107,10 @@ class Session:
 
     def _greeting(self, kind: type[Hello] | type[Welcome]) -> Hello | Welcome:
         session_id = self._session_id or bytes(SESSION_ID_BYTES)
-        return kind(session_id, self.role, self._codec_hash, self._meta, self._wall_ms)
+        resumed = self._state is State.SUSPENDED if kind is Hello else self._resumed
+        return kind(
+            session_id, self.role, self._codec_hash, self._meta, self._wall_ms, int(self._features), resumed
+        )  # fmt: skip
 
     # -- what anyone may read
 
@@ -121,7 +131,7 @@ class Session:
 
     @property
     def max_payload(self) -> int:
-        """The largest payload that `send_delta` takes."""
+        """The largest payload that travels in one packet; `send_delta` cuts longer ones into several."""
         return self.config.max_payload
 
     @property
@@ -153,7 +163,7 @@ class Session:
 
     def receive_datagram(self, data: bytes, now: float) -> list[Event]:
         """Take in one datagram, whatever its bytes; returns what it means for the application."""
-        self._now = max(now, self._now)
+        now = self._tick(now)
         self.bytes_received += len(data)
         self.packets_received += 1
         try:
@@ -165,6 +175,9 @@ class Session:
         return self._take_events()
 
     def _on_bad_packet(self, error: RemoteProtocolError, now: float) -> None:
+        if isinstance(error, UnknownTypeError):
+            self._core.drop(now, "unknown-type", error=str(error))
+            return
         self.bad_packets += 1
         self._core.drop(now, "bad-packet", error=str(error))
         if self._state is State.CLOSED:
@@ -210,6 +223,10 @@ class Session:
                 return
             self._session_id = hello.session_id
             self._open(hello, Input.HELLO, now)
+        elif self._state is State.SUSPENDED:
+            self._resumed = True
+            self._reopen(Input.HELLO, now)
+            self._receiver.resume(now)
         self._core.control(self._greeting(Welcome), now)
 
     def _on_welcome(self, welcome: Welcome, now: float) -> None:
@@ -223,6 +240,10 @@ class Session:
             if self._hellos == 1:
                 self._sender.rate.rtt.add(max(0.0, now - self._spoke_at), now)
             self._open(welcome, Input.WELCOME, now)
+            self._sender.agree(self._agreed)
+        elif self._state is State.SUSPENDED:
+            self._reopen(Input.WELCOME, now)
+            self._sender.resume(welcome.resumed, now)
 
     def _refusal(self, role: Role, codec_hash: bytes) -> tuple[CloseCode, str] | None:
         if role is self.role:
@@ -238,14 +259,50 @@ class Session:
     def _open(self, greeting: Hello | Welcome, what: Input, now: float) -> None:
         self._step(what)
         self._hello_at = None
+        self._agreed = self._features & Feature(greeting.features & ALL_FEATURES)
         self.trace.add(now, "connected", session_id=greeting.session_id.hex())
         self._core.events.append(Connected(greeting.session_id, greeting.meta, greeting.wall_ms))
+
+    # -- the path below
+
+    def path_lost(self, now: float, reason: str = "the path was lost") -> list[Event]:
+        """The path is gone: wait for a new one, or end, as `resume_within` says."""
+        self._lose_path(CloseCode.LINK_LOST, reason, self._tick(now), tell=False)
+        return self._take_events()
+
+    def _lose_path(self, code: CloseCode, reason: str, now: float, *, tell: bool) -> None:
+        if self._state is State.OPEN and Feature.RESUME in self._agreed:
+            self._step(Input.PATH_LOST)
+            self._suspended_at = now
+            self._core.outbox.clear(Lane.CONTROL)
+            self.trace.add(now, "suspended", reason=reason)
+            self._core.events.append(Suspended())
+        elif self._state is not State.SUSPENDED:
+            self._end(Input.FATAL, code, reason, now, tell=tell)
+        self._path, self._hello_at = tell and self._state is State.CLOSED, None
+
+    def path_found(self, now: float) -> None:
+        """There is a new path: greet over it (the sender), or wait for the greeting (the receiver)."""
+        now = self._tick(now)
+        self._path = True
+        if self.role is Role.SENDER and self._state is State.SUSPENDED:
+            self._hello_at, self._hellos = now, 0
+
+    def _reopen(self, what: Input, now: float) -> None:
+        self._step(what)
+        self._hello_at = None
+        self.trace.add(now, "resumed")
+        self._core.events.append(Resumed())
+
+    def path_is_behind(self, buffered: int) -> None:
+        """So many bytes that were handed down have not left this machine: `allowance` counts them."""
+        self._sender.buffered = buffered
 
     # -- calls of the sending application
 
     def base(self, now: float) -> int:
         """The version to diff against: normally the newest sent, after a loss the newest acknowledged."""
-        self._sender.expire(now)
+        self._sender.expire(self._tick(now))
         return self._sender.base()
 
     def send_delta(
@@ -259,13 +316,18 @@ class Session:
         lane: Lane = Lane.DELTA,
         deadline: float | None = None,
     ) -> int:
-        """Queue the patch from `base` and return its new version; `deadline` is a time of the same clock."""
+        """Queue the patch from `base` and return its new version; `deadline` is a time of the same clock.
+
+        A payload above `max_payload` is cut into pieces, each in its own packet; one lost piece loses the version.
+        """
+        now = self._tick(now)
         self._call(Input.SEND_DELTA)
         self._sender.expire(now)
         return self._sender.send_delta(base, payload, capture_ms, state_hash, now, lane, deadline)
 
     def allowance(self, now: float) -> int:
         """Bytes that the network should take now; 0 says: skip this frame."""
+        now = self._tick(now)
         if self._state is not State.OPEN or self.role is not Role.SENDER:
             return 0
         return self._sender.allowance(now)
@@ -291,22 +353,32 @@ class Session:
     def applied(self, version: int, now: float) -> None:
         """The patch to `version` was applied and its hash, if any, was right."""
         if self._call(Input.APPLIED) is State.OPEN:
-            self._receiver.applied(version, now)
+            self._receiver.applied(version, self._tick(now))
 
     def rejected(self, version: int, reason: str, now: float) -> None:
         """The patch to `version` could not be applied: asks for everything from blank."""
         if self._call(Input.REJECTED) is State.OPEN:
-            self._receiver.rejected(version, reason, now)
+            self._receiver.rejected(version, reason, self._tick(now))
 
     def request_refresh(self, reason: str, now: float) -> None:
         """Ask for everything from blank; held versions are given up at once."""
         if self._call(Input.REQUEST_REFRESH) is State.OPEN:
-            self._receiver.request_refresh(reason, now)
+            self._receiver.request_refresh(reason, self._tick(now))
 
     def send_feedback(self, feedback: Mapping[str, Any], now: float) -> None:
         """Tell the sender's application something; only the newest unsent one is kept."""
         if self._call(Input.SEND_FEEDBACK) is State.OPEN:
-            self._receiver.send_feedback(feedback, now)
+            self._receiver.send_feedback(feedback, self._tick(now))
+
+    def limit(self, rate: float | None) -> None:
+        """Say how many bits a second the receiving application takes, 0 for none, None for as many as come.
+
+        The sender's `allowance` heeds it like the network's own limit.
+        """
+        if rate is not None and not rate >= 0:
+            raise LocalProtocolError(f"a limit is a rate of 0 or more, or None; not {rate}")
+        if self._call(Input.LIMIT) is State.OPEN:
+            self._receiver.limit(rate)
 
     # -- the end
 
@@ -315,7 +387,7 @@ class Session:
         if not 0 <= code <= 255:
             raise LocalProtocolError(f"close code must be 0 to 255, not {code}")
         if self._state is not State.CLOSED:
-            self._end(Input.LOCAL_CLOSE, code, reason, self._now if now is None else now, tell=True)
+            self._end(Input.LOCAL_CLOSE, code, reason, self._now if now is None else self._tick(now), tell=True)
 
     def _end(self, what: Input, code: int, reason: str, now: float, *, tell: bool) -> None:
         if self._state is State.CLOSED:
@@ -350,7 +422,9 @@ class Session:
 
     def datagrams_to_send(self, now: float) -> list[tuple[Lane, bytes]]:
         """What should leave now, control first; deltas only as fast as the rate allows."""
-        self._now = max(now, self._now)
+        now = self._tick(now)
+        if not self._path:
+            return []
         self._sender.expire(now)
         self._queue_due(now)
         out: list[tuple[Lane, bytes]] = []
@@ -364,7 +438,9 @@ class Session:
         return out
 
     def _open_lanes(self, now: float) -> tuple[Lane, ...]:
-        paced = self.role is Role.SENDER and self._sender.rate.ready_at(now) > now
+        paced = self.role is Role.SENDER and (
+            self._state is State.SUSPENDED or self._sender.held_up() or self._sender.rate.ready_at(now) > now
+        )
         return (Lane.CONTROL,) if paced else tuple(Lane)
 
     def _queue_due(self, now: float) -> None:
@@ -383,6 +459,8 @@ class Session:
         """When `handle_timeout` and `datagrams_to_send` want to be called next; None once all is over."""
         if self._core.events:
             return self._now
+        if not self._path:
+            return None if self._state is State.CLOSED else self._dead_at()
         if self._state is State.CLOSED:
             return self._now if len(self._core.outbox) else None
         side = self._side_timeout() if self._state is State.OPEN else None
@@ -398,20 +476,29 @@ class Session:
     def _dead_at(self) -> float:
         if self._state is State.OPEN:
             return self._heard_at + self.config.dead_after
+        if self._state is State.SUSPENDED:
+            return self._suspended_at + self.config.resume_within
         return self._started_at + self.config.handshake_timeout
 
     def handle_timeout(self, now: float) -> list[Event]:
         """Do what is due; harmless when nothing is."""
-        self._now = max(now, self._now)
+        now = self._tick(now)
         if self._state is not State.CLOSED and now >= self._dead_at():
-            if self._state is State.OPEN:
-                self._end(Input.FATAL, CloseCode.DEAD_PEER, "nothing heard from the peer", now, tell=True)
+            if self._state is State.SUSPENDED:
+                self._end(Input.FATAL, CloseCode.LINK_LOST, "no new path in time", now, tell=True)
+            elif self._state is State.OPEN:
+                self._lose_path(CloseCode.DEAD_PEER, "nothing heard from the peer", now, tell=True)
             else:
                 self._end(Input.FATAL, CloseCode.HANDSHAKE_TIMEOUT, "no answer to the greeting", now, tell=True)
         if self._state is State.OPEN and self.role is Role.SENDER:
             self._sender.handle_timeout(now)
             self._sender.expire(now)
         return self._take_events()
+
+    def _tick(self, now: float) -> float:
+        """Time as the session sees it: it never falls."""
+        self._now = max(now, self._now)
+        return self._now
 
     def _take_events(self) -> list[Event]:
         events, self._core.events = self._core.events, []

@@ -2,6 +2,9 @@
 
     sender:    CONNECTING ──welcome──> OPEN ──close, silence──> CLOSED
     receiver:  LISTENING  ──hello────> OPEN ──close, silence──> CLOSED
+                                       │ ^
+                             path lost v │ welcome (sender), hello (receiver), over a new path
+                                     SUSPENDED ──too long──> CLOSED
 
 An input that is not in a state's row is not legal there: a packet is dropped (and traced), a call of our
 own raises `LocalProtocolError`. CLOSED ignores what the receiving application may still be finishing.
@@ -25,6 +28,7 @@ class State(Enum):
     CONNECTING = "connecting"
     LISTENING = "listening"
     OPEN = "open"
+    SUSPENDED = "suspended"
     CLOSED = "closed"
 
 
@@ -44,6 +48,8 @@ class Input(Enum):
     REJECTED = "rejected"
     SEND_FEEDBACK = "send_feedback"
     REQUEST_REFRESH = "request_refresh"
+    LIMIT = "limit"
+    PATH_LOST = "path lost"
     LOCAL_CLOSE = "local close"
     FATAL = "fatal"
 
@@ -61,6 +67,7 @@ PACKETS = frozenset(
     }
 )
 
+_FOLLOWING = (Input.APPLIED, Input.REJECTED, Input.SEND_FEEDBACK, Input.REQUEST_REFRESH, Input.LIMIT)
 _ENDINGS = {Input.CLOSE: State.CLOSED, Input.LOCAL_CLOSE: State.CLOSED, Input.FATAL: State.CLOSED}
 
 
@@ -69,20 +76,32 @@ def _stays(state: State, *inputs: Input) -> dict[Input, State]:
 
 
 TRANSITIONS: dict[tuple[Role, State], dict[Input, State]] = {
-    (Role.SENDER, State.CONNECTING): {Input.WELCOME: State.OPEN, **_ENDINGS},
+    (Role.SENDER, State.CONNECTING): {Input.WELCOME: State.OPEN, Input.PATH_LOST: State.CLOSED, **_ENDINGS},
     (Role.SENDER, State.OPEN): {
         **_stays(State.OPEN, Input.WELCOME, Input.ACK, Input.FEEDBACK, Input.REFRESH_REQUEST, Input.SEND_DELTA),
+        Input.PATH_LOST: State.SUSPENDED,
         **_ENDINGS,
     },
-    (Role.SENDER, State.CLOSED): _stays(State.CLOSED, *_ENDINGS),
-    (Role.RECEIVER, State.LISTENING): {Input.HELLO: State.OPEN, **_ENDINGS},
+    (Role.SENDER, State.SUSPENDED): {
+        Input.WELCOME: State.OPEN,
+        Input.PATH_LOST: State.SUSPENDED,
+        **_ENDINGS,
+    },
+    (Role.SENDER, State.CLOSED): _stays(State.CLOSED, Input.PATH_LOST, *_ENDINGS),
+    (Role.RECEIVER, State.LISTENING): {Input.HELLO: State.OPEN, Input.PATH_LOST: State.CLOSED, **_ENDINGS},
     (Role.RECEIVER, State.OPEN): {
         **_stays(State.OPEN, Input.HELLO, Input.DELTA, Input.HEARTBEAT),
-        **_stays(State.OPEN, Input.APPLIED, Input.REJECTED, Input.SEND_FEEDBACK, Input.REQUEST_REFRESH),
+        **_stays(State.OPEN, *_FOLLOWING),
+        Input.PATH_LOST: State.SUSPENDED,
+        **_ENDINGS,
+    },
+    (Role.RECEIVER, State.SUSPENDED): {
+        Input.HELLO: State.OPEN,
+        **_stays(State.SUSPENDED, Input.PATH_LOST, *_FOLLOWING),
         **_ENDINGS,
     },
     (Role.RECEIVER, State.CLOSED): {
-        **_stays(State.CLOSED, Input.APPLIED, Input.REJECTED, Input.SEND_FEEDBACK, Input.REQUEST_REFRESH),
+        **_stays(State.CLOSED, Input.PATH_LOST, *_FOLLOWING),
         **_stays(State.CLOSED, *_ENDINGS),
     },
 }

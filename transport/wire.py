@@ -12,25 +12,37 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Any
 
-import msgpack
-
 from transport.errors import LocalProtocolError, RemoteProtocolError
+from transport.fields import (
+    MAX_PACKET,
+    no_tail,
+    pack_map,
+    pull_bytes,
+    pull_flags,
+    pull_int,
+    pull_varint,
+    push_varint,
+    skip_extensions,
+    unpack_map,
+)
 from transport.states import Role
 
 PROTOCOL_VERSION = 1
-MAX_PACKET = 1100
 MAX_DISTANCE = (1 << 14) - 1
 MAX_REASON = 200
 MAX_CODEC_HASH = 64
-MAX_DEPTH = 8
 MAX_HOLD_MS = (1 << 16) - 1
+MAX_PARTS = 32
+MAX_UPDATE = MAX_PARTS * MAX_PACKET
 ALL_ARRIVED = (1 << 32) - 1
 SESSION_ID_BYTES = 16
 DELTA_HEADER = 8
+PART_HEADER = 5
 HASH_BYTES = 4
+LIMIT_KEY = "~rate"  # in a Feedback: bits per second that the receiver's application takes
 
 
 class PacketType(IntEnum):
@@ -44,6 +56,18 @@ class PacketType(IntEnum):
     FEEDBACK = 6
     REFRESH_REQUEST = 7
     CLOSE = 8
+
+
+class Feature(IntFlag):
+    """What an end can do beyond the least; both ends use what both have."""
+
+    PARTS = 1
+    PARITY = 2
+    CLOCK = 4
+    RESUME = 8
+
+
+ALL_FEATURES = Feature.PARTS | Feature.PARITY | Feature.CLOCK | Feature.RESUME
 
 
 class CloseCode(IntEnum):
@@ -64,31 +88,68 @@ class UnknownVersionError(RemoteProtocolError):
     """The peer speaks a protocol version that we do not."""
 
 
+class UnknownTypeError(RemoteProtocolError):
+    """A packet of a type that this version does not know: it is skipped."""
+
+
 @dataclass(frozen=True)
 class Hello:
-    """Sender to receiver: what I am and what I speak. Repeated until a Welcome or a Close comes."""
+    """Sender to receiver: what I am and what I speak. Repeated until a Welcome or a Close comes.
+
+    With `resumed` it has sent versions of this session before, over a path that is gone.
+    """
 
     session_id: bytes
     role: Role
     codec_hash: bytes
     meta: Mapping[str, Any] = field(default_factory=dict)
     wall_ms: int = 0
+    features: int = 0
+    resumed: bool = False
 
 
 @dataclass(frozen=True)
 class Welcome:
-    """The receiver's answer to a Hello it accepts."""
+    """The receiver's answer to a Hello it accepts; with `resumed` it still holds what it held of this session."""
 
     session_id: bytes
     role: Role
     codec_hash: bytes
     meta: Mapping[str, Any] = field(default_factory=dict)
     wall_ms: int = 0
+    features: int = 0
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which piece of a payload of `size` bytes this is: all are `ceil(size / count)` long, the last what is left.
+
+    `index` equal to `count` is the parity: all pieces, filled up with zeros, one XOR the other.
+    """
+
+    index: int
+    count: int
+    size: int
+
+    @property
+    def length(self) -> int:
+        """How many bytes this piece has."""
+        whole = self.whole
+        return whole if self.index == self.count else min(whole, max(0, self.size - self.index * whole))
+
+    @property
+    def whole(self) -> int:
+        """How many bytes every piece but the last has."""
+        return -(-self.size // self.count)
 
 
 @dataclass(frozen=True)
 class Delta:
-    """A patch to `version` from `version - distance`; distance 0 stands for the blank version 0."""
+    """A patch to `version` from `version - distance`; distance 0 stands for the blank version 0.
+
+    With `part`, `payload` is a piece of it. With `answer` the sender wants an acknowledgement at once, with the clock.
+    """
 
     version: int
     distance: int
@@ -96,6 +157,8 @@ class Delta:
     payload: bytes
     state_hash: int | None = None
     anchor: bool = False
+    answer: bool = False
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +166,7 @@ class Ack:
     """What the receiver has: `applied` None is the blank state, `missing` a delta whose base it lacks.
 
     Bit i of `received` says that version `newest - 1 - i` arrived, or that there is none so low: `ALL_ARRIVED` has no
-    gap, even early on. `hold_ms` is how long ago `newest` arrived.
+    gap, even early on. `hold_ms` is how long ago `newest` arrived, `clock_ms` the receiver's own clock at that time.
     """
 
     applied: int | None = None
@@ -111,6 +174,7 @@ class Ack:
     received: int = 0
     hold_ms: int = 0
     missing: int | None = None
+    clock_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -152,113 +216,39 @@ class Close:
 Packet = Hello | Welcome | Delta | Ack | Heartbeat | Feedback | RefreshRequest | Close
 
 
-def expand(low: int, near: int) -> int:
-    """The value at or above 0 that ends in these 16 bits and lies nearest to `near`."""
-    value = near - ((near - low + 0x8000) & 0xFFFF) + 0x8000
-    return value if value >= 0 else value + 0x10000
-
-
-def push_varint(value: int) -> bytes:
-    """Seven bits a byte, least significant first, high bit set on all but the last."""
-    if not 0 <= value < 1 << 32:
-        raise LocalProtocolError(f"varint {value} is outside 0 to 2^32-1")
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def pull_varint(data: bytes, start: int) -> tuple[int, int]:
-    """The varint at `start` and the place after it; only the shortest form is valid."""
-    value = 0
-    for index in range(start, min(start + 5, len(data))):
-        value |= (data[index] & 0x7F) << 7 * (index - start)
-        if not data[index] & 0x80:
-            if (index > start and data[index] == 0) or value >= 1 << 32:
-                raise RemoteProtocolError(f"varint at byte {start} is not in its shortest form")
-            return value, index + 1
-    raise RemoteProtocolError(f"varint at byte {start} has no end")
-
-
-def pack_map(values: Mapping[str, Any], what: str = "map", limit: int = MAX_PACKET) -> bytes:
-    """msgpack of a small map with text keys; `LocalProtocolError` for what the peer would refuse."""
-    try:
-        data: bytes = msgpack.packb(dict(values), use_bin_type=True)
-        unpack_map(data, what, limit)
-    except RemoteProtocolError as error:
-        raise LocalProtocolError(str(error)) from None
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise LocalProtocolError(f"{what} cannot be written as msgpack: {error}") from None
-    return data
-
-
-def unpack_map(data: bytes, what: str = "map", limit: int = MAX_PACKET) -> dict[str, Any]:
-    """The inverse of `pack_map`, with every length and the depth bounded."""
-    if len(data) > limit:
-        raise RemoteProtocolError(f"{what} has {len(data)} bytes, the limit is {limit}")
-    limits = {f"max_{kind}_len": limit for kind in ("str", "bin", "array", "map")}
-    try:
-        value = msgpack.unpackb(data, raw=False, strict_map_key=True, ext_hook=_no_extension, max_ext_len=0, **limits)
-    except (
-        ValueError,
-        TypeError,
-        OverflowError,
-        RecursionError,
-        msgpack.exceptions.UnpackException,
-    ) as error:
-        raise RemoteProtocolError(f"{what} is not valid msgpack: {error or type(error).__name__}") from None
-    if not isinstance(value, dict):
-        raise RemoteProtocolError(f"{what} must be a map, not {type(value).__name__}")
-    _check_shape(value, what, MAX_DEPTH)
-    return value
-
-
-def _no_extension(code: int, _: bytes) -> None:
-    raise ValueError(f"it has an extension of type {code}")
-
-
-def _check_shape(value: object, what: str, depth: int) -> None:
-    if depth == 0:
-        raise RemoteProtocolError(f"{what} is nested deeper than {MAX_DEPTH}")
-    if isinstance(value, dict):
-        for key, each in value.items():
-            if not isinstance(key, str):
-                raise RemoteProtocolError(f"{what} has a key that is not text: {key!r}")
-            _check_shape(each, what, depth - 1)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            _check_shape(each, what, depth - 1)
-
-
 def _push_greeting(packet: Hello | Welcome) -> bytes:
     if len(packet.session_id) != SESSION_ID_BYTES:
         raise LocalProtocolError(f"session id must be {SESSION_ID_BYTES} bytes, not {len(packet.session_id)}")
     if len(packet.codec_hash) > MAX_CODEC_HASH:
         raise LocalProtocolError(f"codec hash is longer than {MAX_CODEC_HASH} bytes")
-    flags = (packet.role is Role.RECEIVER) | bool(packet.meta) << 1
+    flags = (packet.role is Role.RECEIVER) | bool(packet.meta) << 1 | packet.resumed << 2 | bool(packet.features) << 3
     head = packet.session_id + bytes([flags, len(packet.codec_hash)]) + packet.codec_hash
+    features = struct.pack(">B", packet.features) if packet.features else b""
     meta = pack_map(packet.meta, "greeting: meta") if packet.meta else b""
-    return head + struct.pack(">Q", packet.wall_ms) + meta
+    return head + struct.pack(">Q", packet.wall_ms) + features + meta
 
 
-def _pull_greeting(data: bytes) -> tuple[bytes, Role, bytes, dict[str, Any], int]:
-    session_id, at = _pull_bytes(data, 0, SESSION_ID_BYTES)
-    flags, at = _pull_flags(data, at, 0b11)
-    size, at = _pull_int(data, at, 1)
+def _pull_greeting(data: bytes) -> tuple[bytes, Role, bytes, dict[str, Any], int, int, bool]:
+    session_id, at = pull_bytes(data, 0, SESSION_ID_BYTES)
+    flags, at = pull_flags(data, at, 0b1111)
+    size, at = pull_int(data, at, 1)
     if size > MAX_CODEC_HASH:
         raise RemoteProtocolError(f"greeting: codec is longer than {MAX_CODEC_HASH} bytes")
-    codec_hash, at = _pull_bytes(data, at, size)
-    wall_ms, at = _pull_int(data, at, 8)
+    codec_hash, at = pull_bytes(data, at, size)
+    wall_ms, at = pull_int(data, at, 8)
+    features, at = pull_int(data, at, 1) if flags & 8 else (0, at)
+    if flags & 8 and not features:
+        raise RemoteProtocolError("greeting: no features, their flag must be 0")
+    at = skip_extensions(data, at, flags)
     meta: dict[str, Any] = {}
     if flags & 2:
         meta = unpack_map(data[at:], "greeting: meta")
         if not meta:
             raise RemoteProtocolError("greeting: meta is empty, its flag must be 0")
     else:
-        _no_tail(data, at, "greeting")
-    return session_id, Role.RECEIVER if flags & 1 else Role.SENDER, codec_hash, meta, wall_ms
+        no_tail(data, at, "greeting")
+    role = Role.RECEIVER if flags & 1 else Role.SENDER
+    return session_id, role, codec_hash, meta, wall_ms, features, bool(flags & 4)
 
 
 def _pull_hello(data: bytes) -> Hello:
@@ -273,28 +263,57 @@ def _push_delta(packet: Delta) -> bytes:
     if not 0 <= packet.distance <= MAX_DISTANCE:
         raise LocalProtocolError(f"base lies {packet.distance} versions back, the limit is {MAX_DISTANCE}")
     flags = (packet.state_hash is not None) | (packet.distance == 0) << 1 | packet.anchor << 2
+    flags |= (packet.part is not None) << 3 | packet.answer << 4
     head = struct.pack(">BH", flags, packet.version & 0xFFFF)
     if packet.distance:
         head += push_varint(packet.distance)
     head += struct.pack(">H", packet.capture_ms & 0xFFFF)
     if packet.state_hash is not None:
         head += struct.pack(">I", packet.state_hash)
+    if packet.part is not None:
+        head += _push_part(packet.part, len(packet.payload))
     return head + packet.payload
 
 
+def _push_part(part: Part, length: int) -> bytes:
+    wrong = _wrong_part(part, length)
+    if wrong:
+        raise LocalProtocolError(wrong)
+    return struct.pack(">BB", part.index, part.count) + push_varint(part.size)
+
+
+def _pull_part(data: bytes, at: int) -> tuple[Part, int]:
+    index, at = pull_int(data, at, 1)
+    count, at = pull_int(data, at, 1)
+    size, at = pull_varint(data, at)
+    return Part(index, count, size), at
+
+
+def _wrong_part(part: Part, length: int) -> str | None:
+    if not 1 <= part.count <= MAX_PARTS or not 0 <= part.index <= part.count or not 1 <= part.size <= MAX_UPDATE:
+        return f"delta: piece {part.index} of {part.count} of {part.size} bytes is none there can be"
+    if length != part.length or not length:
+        return f"delta: piece {part.index} of {part.count} of {part.size} bytes has {length}, not {part.length}"
+    return None
+
+
 def _pull_delta(data: bytes) -> Delta:
-    flags, at = _pull_flags(data, 0, 0b111)
-    version, at = _pull_int(data, at, 2)
+    flags, at = pull_flags(data, 0, 0b11111)
+    version, at = pull_int(data, at, 2)
     distance = 0
     if not flags & 2:
         distance, at = pull_varint(data, at)
         if not 1 <= distance <= MAX_DISTANCE:
             raise RemoteProtocolError(f"delta: base lies {distance} versions back, allowed is 1 to {MAX_DISTANCE}")
-    capture_ms, at = _pull_int(data, at, 2)
+    capture_ms, at = pull_int(data, at, 2)
     state_hash: int | None = None
     if flags & 1:
-        state_hash, at = _pull_int(data, at, 4)
-    return Delta(version, distance, capture_ms, data[at:], state_hash, bool(flags & 4))
+        state_hash, at = pull_int(data, at, 4)
+    part, at = _pull_part(data, at) if flags & 8 else (None, at)
+    at = skip_extensions(data, at, flags)
+    if part is not None and (wrong := _wrong_part(part, len(data) - at)):
+        raise RemoteProtocolError(wrong)
+    return Delta(version, distance, capture_ms, data[at:], state_hash, bool(flags & 4), bool(flags & 16), part)
 
 
 def _push_ack(packet: Ack) -> bytes:
@@ -313,6 +332,9 @@ def _push_ack(packet: Ack) -> bytes:
         else:
             out += struct.pack(">I", received)
         out += push_varint(min(max(packet.hold_ms, 0), MAX_HOLD_MS))
+        if packet.clock_ms is not None:
+            flags |= 32
+            out += struct.pack(">H", packet.clock_ms & 0xFFFF)
     if packet.missing is not None:
         flags |= 4
         out += struct.pack(">H", packet.missing & 0xFFFF)
@@ -320,27 +342,28 @@ def _push_ack(packet: Ack) -> bytes:
 
 
 def _pull_ack(data: bytes) -> Ack:
-    flags, at = _pull_flags(data, 0, 0b11111)
-    if (flags & 24 and not flags & 2) or flags & 9 == 9:
+    flags, at = pull_flags(data, 0, 0b111111)
+    if (flags & 56 and not flags & 2) or flags & 9 == 9:
         raise RemoteProtocolError(f"ack: flags 0x{flags:02x} contradict each other")
-    applied = newest = missing = None
+    applied = newest = missing = clock_ms = None
     received = hold_ms = 0
     if flags & 1:
-        applied, at = _pull_int(data, at, 2)
+        applied, at = pull_int(data, at, 2)
     if flags & 2:
-        newest, at = _pull_int(data, at, 2)
-        received, at = (ALL_ARRIVED, at) if flags & 16 else _pull_int(data, at, 4)
+        newest, at = pull_int(data, at, 2)
+        received, at = (ALL_ARRIVED, at) if flags & 16 else pull_int(data, at, 4)
         hold_ms, at = pull_varint(data, at)
         if hold_ms > MAX_HOLD_MS:
             raise RemoteProtocolError(f"ack: newest is held for {hold_ms} ms, the limit is {MAX_HOLD_MS}")
         if applied == newest or (received == ALL_ARRIVED and not flags & 16):
             raise RemoteProtocolError("ack: what a flag says is written out")
+        clock_ms, at = pull_int(data, at, 2) if flags & 32 else (None, at)
     if flags & 8:
         applied = newest
     if flags & 4:
-        missing, at = _pull_int(data, at, 2)
-    _no_tail(data, at, "ack")
-    return Ack(applied, newest, received, hold_ms, missing)
+        missing, at = pull_int(data, at, 2)
+    no_tail(data, skip_extensions(data, at, flags), "ack")
+    return Ack(applied, newest, received, hold_ms, missing, clock_ms)
 
 
 def _push_heartbeat(packet: Heartbeat) -> bytes:
@@ -354,13 +377,13 @@ def _push_heartbeat(packet: Heartbeat) -> bytes:
 
 
 def _pull_heartbeat(data: bytes) -> Heartbeat:
-    flags, at = _pull_flags(data, 0, 0b111)
+    flags, at = pull_flags(data, 0, 0b111)
     version = state_hash = None
     if flags & 1:
-        version, at = _pull_int(data, at, 2)
+        version, at = pull_int(data, at, 2)
     if flags & 2:
-        state_hash, at = _pull_int(data, at, 4)
-    _no_tail(data, at, "heartbeat")
+        state_hash, at = pull_int(data, at, 4)
+    no_tail(data, skip_extensions(data, at, flags), "heartbeat")
     return Heartbeat(version, state_hash, bool(flags & 4))
 
 
@@ -369,7 +392,7 @@ def _push_feedback(packet: Feedback) -> bytes:
 
 
 def _pull_feedback(data: bytes) -> Feedback:
-    number, at = _pull_int(data, 0, 4)
+    number, at = pull_int(data, 0, 4)
     return Feedback(number, unpack_map(data[at:], "feedback"))
 
 
@@ -378,7 +401,7 @@ def _push_refresh_request(packet: RefreshRequest) -> bytes:
 
 
 def _pull_refresh_request(data: bytes) -> RefreshRequest:
-    number, at = _pull_int(data, 0, 4)
+    number, at = pull_int(data, 0, 4)
     return RefreshRequest(number, _pull_reason(data[at:]))
 
 
@@ -387,7 +410,7 @@ def _push_close(packet: Close) -> bytes:
 
 
 def _pull_close(data: bytes) -> Close:
-    code, at = _pull_int(data, 0, 1)
+    code, at = pull_int(data, 0, 1)
     return Close(code, _pull_reason(data[at:]))
 
 
@@ -402,29 +425,6 @@ def _pull_reason(data: bytes) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         raise RemoteProtocolError("reason is not UTF-8") from None
-
-
-def _pull_bytes(data: bytes, at: int, size: int) -> tuple[bytes, int]:
-    if at + size > len(data):
-        raise RemoteProtocolError(f"packet ends early: {size} bytes wanted at byte {at + 1} of {len(data) + 1}")
-    return data[at : at + size], at + size
-
-
-def _pull_int(data: bytes, at: int, size: int) -> tuple[int, int]:
-    value, at = _pull_bytes(data, at, size)
-    return int.from_bytes(value, "big"), at
-
-
-def _pull_flags(data: bytes, at: int, known: int) -> tuple[int, int]:
-    flags, at = _pull_int(data, at, 1)
-    if flags & ~known:
-        raise RemoteProtocolError(f"flags 0x{flags:02x} set bits that version {PROTOCOL_VERSION} reserves")
-    return flags, at
-
-
-def _no_tail(data: bytes, at: int, what: str) -> None:
-    if at != len(data):
-        raise RemoteProtocolError(f"{what}: {len(data) - at} bytes too many")
 
 
 _PUSH: dict[type, tuple[PacketType, Callable[[Any], bytes]]] = {
@@ -472,5 +472,5 @@ def pull_packet(data: bytes) -> Packet:
     if version != PROTOCOL_VERSION and kind != PacketType.CLOSE:
         raise UnknownVersionError(f"peer speaks protocol version {version}, we speak {PROTOCOL_VERSION}")
     if kind not in _PULL:
-        raise RemoteProtocolError(f"unknown packet type {kind}")
+        raise UnknownTypeError(f"unknown packet type {kind}")
     return _PULL[kind](bytes(data[1:]))

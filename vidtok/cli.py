@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_encode(commands)
     _add_decode(commands)
     _add_info(commands)
+    _add_trace(commands)
     return parser
 
 
@@ -187,6 +188,7 @@ def _add_send(commands: Any) -> None:
     parser.add_argument("source", metavar="SOURCE", help="what to film")
     parser.add_argument("--to", required=True, metavar="URL", help="the server's address, as `vidtok serve` prints it")
     parser.add_argument("--token", help="the server's token, when it asks for one")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="write what the session does, for `vidtok trace`")
     _add_source(parser, None)
     _add_caps(parser)
     _add_price(parser)
@@ -194,6 +196,7 @@ def _add_send(commands: Any) -> None:
 
 def _send(args: argparse.Namespace) -> None:
     from vidtok.live.edge import send, status_line
+    from vidtok.live.timeline import tracing
 
     terminal = sys.stderr.isatty()
 
@@ -201,8 +204,8 @@ def _send(args: argparse.Namespace) -> None:
         if terminal or tally.frames % 50 == 0:
             print(status_line(tally, step), end="\r" if terminal else "\n", file=sys.stderr, flush=True)
 
-    with _open(args) as source:
-        tally = asyncio.run(send(source, args.to, token=args.token, config=_config(args), tell=tell))
+    with _open(args) as source, tracing(args.trace) as trace:
+        tally = asyncio.run(send(source, args.to, token=args.token, config=_config(args), tell=tell, trace=trace))
     rates = f"{tally.kbps:.2f} kbps, {tally.tokens_per_s:.1f} tokens/s, {tally.share:.1%} of cells"
     print("\n" * terminal + f"sent {tally.frames} frames in {tally.seconds:.1f} s: {rates}")
 
@@ -224,6 +227,17 @@ def _add_serve(commands: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
     parser.add_argument("--once", action="store_true", help="end when the first stream has ended")
+    parser.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="write what each session does, for `vidtok trace`: the first into FILE-1, the next into FILE-2, ...",
+    )
+    parser.add_argument(
+        "--metrics",
+        action="store_true",
+        help="answer GET /metrics for Prometheus, to whoever has the token",
+    )
     _add_caps(parser, None, None)
 
 
@@ -233,12 +247,15 @@ def _serve(args: argparse.Namespace) -> None:
 
     if not 0 <= args.port <= 65535:
         raise UsageError(f"--port {args.port}: must be 0 to 65535")
+    if args.trace is not None and not args.trace.parent.is_dir():
+        raise UsageError(f"--trace {args.trace}: there is no folder {args.trace.parent}; make it first")
     token = args.token or (None if _is_local(args.host) else secrets.token_urlsafe(16))
     caps = None
     if args.kbps or args.tokens_per_s:
         caps = Caps(args.kbps or 1e6, args.tokens_per_s or 1e6)
     report = _json_row if args.json else _Talk()
-    asyncio.run(serve(args.host, args.port, token=token, report=report, caps=caps, once=args.once))
+    extras = {"trace": args.trace, "metrics": args.metrics}
+    asyncio.run(serve(args.host, args.port, token=token, report=report, caps=caps, once=args.once, **extras))
 
 
 def _is_local(host: str) -> bool:
@@ -270,10 +287,38 @@ class _Talk:
                     f"{row['stream']}  {row['capture_ms'] / 1000:7.1f} s  version {row['version']}: {labels}",
                     flush=True,
                 )
-            case "connected" | "closed" | "refused":
+            case "connected" | "suspended" | "resumed" | "closed" | "refused":
                 print("  ".join(str(value) for key, value in row.items() if value not in (None, "")), flush=True)
             case _:
                 pass
+
+
+# -- traces
+
+
+def _add_trace(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "trace",
+        _trace,
+        "Say and draw what a session did over time, from what `vidtok send --trace` or `vidtok serve --trace` wrote.",
+    )
+    parser.add_argument("trace", type=Path, metavar="FILE", help="the trace; it may still be being written")
+    parser.add_argument("--out", type=Path, metavar="PICTURE.png", help="default: FILE's name, with .png")
+
+
+def _trace(args: argparse.Namespace) -> None:
+    from vidtok.live.timeline import draw, read_trace, summary_lines
+
+    out = args.out or args.trace.with_suffix(".png")
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"{out}: the picture's name must end in .png")
+    if out == args.trace:
+        raise UsageError(f"{out}: is the trace itself: name the picture with --out")
+    log = read_trace(args.trace)
+    print("\n".join(summary_lines(log)))
+    draw(log, out, args.trace.name)
+    print(f"wrote {out}")
 
 
 # -- files

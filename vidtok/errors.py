@@ -3,6 +3,7 @@
 VidtokError
 ├── PayloadError      bytes from a peer or a file that are not a patch to the canvas they claim to patch
 ├── WeightsError      shipped weights or tables that are missing or not the ones the code expects
+├── TraceError        a file that is not the trace of a session
 └── MissingExtra      an optional package that this part needs; the message holds the install line
 """
 
@@ -19,6 +20,10 @@ class PayloadError(VidtokError):
 
 class WeightsError(VidtokError):
     """Weights or integer tables are missing, damaged or of another build."""
+
+
+class TraceError(VidtokError):
+    """A file cannot be read as a session's trace; the message names file, line and what to do."""
 
 
 class MissingExtra(VidtokError):  # noqa: N818 - reads as what it says

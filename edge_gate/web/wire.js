@@ -37,6 +37,17 @@ export const ALL_ARRIVED = 2 ** 32 - 1;
 /** Bytes of a session's name. */
 export const SESSION_ID_BYTES = 16;
 
+/** The most pieces that a payload is cut into. */
+export const MAX_PARTS = 32;
+
+/** The key in a Feedback that says how many bits a second the receiver's application takes. */
+export const LIMIT_KEY = "~rate";
+
+/** What an end can do beyond the least; both ends use what both have. */
+export const Feature = Object.freeze({ PARTS: 1, PARITY: 2, CLOCK: 4, RESUME: 8 });
+
+const EXTENDED = 128;
+
 /** Why a session ended; 64 to 255 are the application's. */
 export const CloseCode = Object.freeze({
   NORMAL: 0,
@@ -65,6 +76,11 @@ export class UnknownVersionError extends RemoteProtocolError {
   name = "UnknownVersionError";
 }
 
+/** A packet of a type that this version does not know: it is skipped. */
+export class UnknownTypeError extends RemoteProtocolError {
+  name = "UnknownTypeError";
+}
+
 /**
  * Values of a map: a Map as it is read, a Map or a plain object as it is written.
  *
@@ -72,7 +88,8 @@ export class UnknownVersionError extends RemoteProtocolError {
  */
 
 /**
- * Hello: what I am and what I speak, repeated until a Welcome or a Close comes. Welcome: the answer.
+ * Hello: what I am and what I speak, repeated until a Welcome or a Close comes. Welcome: the answer. With `resumed` a
+ * Hello's sender has sent versions of this session over a path that is gone, and a Welcome's still holds them.
  *
  * @typedef {object} Greeting
  * @property {"Hello" | "Welcome"} type
@@ -81,10 +98,20 @@ export class UnknownVersionError extends RemoteProtocolError {
  * @property {Uint8Array} codecHash
  * @property {Values} [meta]
  * @property {number | bigint} [wallMs]
+ * @property {number} [features]
+ * @property {boolean} [resumed]
  */
 
 /**
- * A patch to `version` from `version - distance`; distance 0 stands for the blank version 0.
+ * Which piece of a payload of `size` bytes this is: all are ceil(size / count) long, the last what is left. Piece
+ * `count` is the parity: all pieces, filled up with zeros, one XOR the other.
+ *
+ * @typedef {{index: number, count: number, size: number}} Part
+ */
+
+/**
+ * A patch to `version` from `version - distance`; distance 0 stands for the blank version 0. With `part`, `payload` is
+ * a piece of it. With `answer` the sender wants an acknowledgement at once, with the clock.
  *
  * @typedef {object} Delta
  * @property {"Delta"} type
@@ -94,12 +121,14 @@ export class UnknownVersionError extends RemoteProtocolError {
  * @property {Uint8Array} payload
  * @property {number | null} [stateHash]
  * @property {boolean} [anchor]
+ * @property {boolean} [answer]
+ * @property {Part | null} [part]
  */
 
 /**
  * What the receiver has: `applied` null is the blank state, `missing` a delta whose base it lacks. Bit i of `received`
  * says that version `newest - 1 - i` arrived, or that there is none so low: `ALL_ARRIVED` has no gap, even early on.
- * `holdMs` is how long ago `newest` arrived.
+ * `holdMs` is how long ago `newest` arrived, `clockMs` the receiver's own clock at that time.
  *
  * @typedef {object} Ack
  * @property {"Ack"} type
@@ -108,6 +137,7 @@ export class UnknownVersionError extends RemoteProtocolError {
  * @property {number} [received]
  * @property {number} [holdMs]
  * @property {number | null} [missing]
+ * @property {number | null} [clockMs]
  */
 
 /**
@@ -200,7 +230,7 @@ export function pullPacket(bytes) {
   if (version !== PROTOCOL_VERSION && type !== "Close") {
     throw new UnknownVersionError(`peer speaks protocol version ${version}, we speak ${PROTOCOL_VERSION}`);
   }
-  if (type === undefined) throw new RemoteProtocolError(`unknown packet type ${bytes[0] & 15}`);
+  if (type === undefined) throw new UnknownTypeError(`unknown packet type ${bytes[0] & 15}`);
   const reader = new Reader(bytes);
   const fields = TYPES[type][2](reader);
   reader.end(type);
@@ -308,10 +338,15 @@ class Reader {
    */
   flags(bits) {
     const flags = this.unsigned(1);
-    if (flags >> bits) {
+    if ((flags & ~EXTENDED) >> bits) {
       throw new RemoteProtocolError(`flags ${flags} set bits that version ${PROTOCOL_VERSION} reserves`);
     }
     return flags;
+  }
+
+  /** @param {number} flags which say whether there is something that a later minor version has added: not ours to know */
+  skipExtensions(flags) {
+    if (flags & EXTENDED) this.take(this.varint());
   }
 
   /** @returns {number} a varint in its shortest form */
@@ -358,7 +393,7 @@ class Reader {
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** @param {Greeting} packet */
-function pushGreeting({ sessionId, role, codecHash, meta = {}, wallMs = 0 }) {
+function pushGreeting({ sessionId, role, codecHash, meta = {}, wallMs = 0, features = 0, resumed = false }) {
   if (sessionId.length !== SESSION_ID_BYTES) {
     throw new LocalProtocolError(`session id must be ${SESSION_ID_BYTES} bytes, not ${sessionId.length}`);
   }
@@ -373,41 +408,66 @@ function pushGreeting({ sessionId, role, codecHash, meta = {}, wallMs = 0 }) {
   const halves = [wall >> 32n, wall & 0xffffffffn].flatMap((half) => u32(Number(half), "wallMs"));
   const map = packMap(meta, "greeting: meta");
   const full = map.length > 1;
-  const flags = flagsOf(role === "receiver", full);
-  return [...sessionId, flags, codecHash.length, ...codecHash, ...halves, ...(full ? map : [])];
+  if (!isUnsigned(features, 256)) throw new LocalProtocolError(`features ${features} are outside 0 to 255`);
+  const flags = flagsOf(role === "receiver", full, resumed, features > 0);
+  const able = features > 0 ? [features] : [];
+  return [...sessionId, flags, codecHash.length, ...codecHash, ...halves, ...able, ...(full ? map : [])];
 }
 
 /** @param {Reader} reader */
 function pullGreeting(reader) {
   const sessionId = reader.take(SESSION_ID_BYTES);
-  const flags = reader.flags(2);
+  const flags = reader.flags(4);
   const size = reader.unsigned(1);
   if (size > MAX_CODEC_HASH) throw new RemoteProtocolError(`greeting: codec is longer than ${MAX_CODEC_HASH} bytes`);
   const codecHash = reader.take(size);
   const wall = (BigInt(reader.unsigned(4)) << 32n) | BigInt(reader.unsigned(4));
   const wallMs = isInteger(Number(wall)) ? Number(wall) : wall;
+  const features = flags & 8 ? reader.unsigned(1) : 0;
+  if (flags & 8 && features === 0) throw new RemoteProtocolError("greeting: no features, their flag must be 0");
+  reader.skipExtensions(flags);
   const meta = flags & 2 ? unpackMap(reader.rest(), "greeting: meta") : new Map();
   if (flags & 2 && meta.size === 0) throw new RemoteProtocolError("greeting: meta is empty, its flag must be 0");
-  return { sessionId, role: flags & 1 ? "receiver" : "sender", codecHash, meta, wallMs };
+  const role = flags & 1 ? "receiver" : "sender";
+  return { sessionId, role, codecHash, meta, wallMs, features, resumed: (flags & 4) !== 0 };
 }
 
 const isInteger = (/** @type {unknown} */ value) => typeof value === "bigint" || Number.isSafeInteger(value);
 
 /** @param {Delta} packet */
-function pushDelta({ version, distance, captureMs, payload, stateHash = null, anchor = false }) {
+function pushDelta(packet) {
+  const { version, distance, captureMs, payload, stateHash = null, anchor = false, answer = false, part = null } = packet;
   if (!isUnsigned(distance, MAX_DISTANCE + 1)) {
     throw new LocalProtocolError(`base lies ${distance} versions back, the limit is ${MAX_DISTANCE}`);
   }
   if (payload.length > MAX_PACKET) throw new LocalProtocolError(`a payload of ${payload.length} bytes`);
-  const flags = flagsOf(stateHash !== null, distance === 0, anchor);
+  const flags = flagsOf(stateHash !== null, distance === 0, anchor, part !== null, answer);
   const back = distance === 0 ? [] : pushVarint(distance);
   const hash = stateHash === null ? [] : u32(stateHash, "state hash");
-  return Uint8Array.of(flags, ...u16(version), ...back, ...u16(captureMs), ...hash, ...payload);
+  const wrong = part && wrongPart(part, payload.length);
+  if (wrong) throw new LocalProtocolError(wrong);
+  const piece = part === null ? [] : [part.index, part.count, ...pushVarint(part.size)];
+  return Uint8Array.of(flags, ...u16(version), ...back, ...u16(captureMs), ...hash, ...piece, ...payload);
+}
+
+/**
+ * @param {Part} part
+ * @param {number} length of the piece that came with it
+ * @returns {string | null} what is wrong with it
+ */
+function wrongPart({ index, count, size }, length) {
+  const drawn = `delta: piece ${index} of ${count} of ${size} bytes`;
+  const possible =
+    isUnsigned(index, count + 1) && isUnsigned(count, MAX_PARTS + 1) && isUnsigned(size, MAX_PARTS * MAX_PACKET + 1);
+  if (!possible || count < 1 || size < 1) return `${drawn} is none there can be`;
+  const whole = Math.ceil(size / count);
+  const wanted = index === count ? whole : Math.min(whole, Math.max(0, size - index * whole));
+  return length === wanted && length > 0 ? null : `${drawn} has ${length}, not ${wanted}`;
 }
 
 /** @param {Reader} reader */
 function pullDelta(reader) {
-  const flags = reader.flags(3);
+  const flags = reader.flags(5);
   const version = reader.unsigned(2);
   const distance = flags & 2 ? 0 : reader.varint();
   if (!(flags & 2) && (distance < 1 || distance > MAX_DISTANCE)) {
@@ -415,18 +475,25 @@ function pullDelta(reader) {
   }
   const captureMs = reader.unsigned(2);
   const stateHash = flags & 1 ? reader.unsigned(4) : null;
-  return { version, distance, captureMs, payload: reader.rest(), stateHash, anchor: (flags & 4) !== 0 };
+  const part = flags & 8 ? { index: reader.unsigned(1), count: reader.unsigned(1), size: reader.varint() } : null;
+  reader.skipExtensions(flags);
+  const payload = reader.rest();
+  const wrong = part && wrongPart(part, payload.length);
+  if (wrong) throw new RemoteProtocolError(wrong);
+  const [anchor, answer] = [(flags & 4) !== 0, (flags & 16) !== 0];
+  return { version, distance, captureMs, payload, stateHash, anchor, answer, part };
 }
 
 /** @param {Ack} packet */
-function pushAck({ applied = null, newest = null, received = 0, holdMs = 0, missing = null }) {
+function pushAck({ applied = null, newest = null, received = 0, holdMs = 0, missing = null, clockMs = null }) {
   const same = applied !== null && newest !== null && ((applied ^ newest) & 0xffff) === 0;
   const all = newest !== null && received >>> 0 === ALL_ARRIVED;
-  const out = [flagsOf(applied !== null && !same, newest !== null, missing !== null, same, all)];
+  const told = newest !== null && clockMs !== null;
+  const out = [flagsOf(applied !== null && !same, newest !== null, missing !== null, same, all, told)];
   if (applied !== null && !same) out.push(...u16(applied));
   if (newest !== null) {
     out.push(...u16(newest), ...(all ? [] : u32(received >>> 0, "received")));
-    out.push(...pushVarint(Math.min(Math.max(holdMs, 0), MAX_HOLD_MS)));
+    out.push(...pushVarint(Math.min(Math.max(holdMs, 0), MAX_HOLD_MS)), ...(told ? u16(clockMs) : []));
   }
   if (missing !== null) out.push(...u16(missing));
   return out;
@@ -434,8 +501,8 @@ function pushAck({ applied = null, newest = null, received = 0, holdMs = 0, miss
 
 /** @param {Reader} reader */
 function pullAck(reader) {
-  const flags = reader.flags(5);
-  if ((flags & 24 && !(flags & 2)) || (flags & 9) === 9) {
+  const flags = reader.flags(6);
+  if ((flags & 56 && !(flags & 2)) || (flags & 9) === 9) {
     throw new RemoteProtocolError(`ack: flags ${flags} contradict each other`);
   }
   const written = flags & 1 ? reader.unsigned(2) : null;
@@ -448,9 +515,11 @@ function pullAck(reader) {
   if ((written !== null && written === newest) || bits === ALL_ARRIVED) {
     throw new RemoteProtocolError("ack: what a flag says is written out");
   }
+  const clockMs = flags & 32 ? reader.unsigned(2) : null;
   const missing = flags & 4 ? reader.unsigned(2) : null;
+  reader.skipExtensions(flags);
   const applied = flags & 8 ? newest : written;
-  return { applied, newest, received: flags & 16 ? ALL_ARRIVED : (bits ?? 0), holdMs, missing };
+  return { applied, newest, received: flags & 16 ? ALL_ARRIVED : (bits ?? 0), holdMs, missing, clockMs };
 }
 
 /** @param {Heartbeat} packet */
@@ -466,6 +535,7 @@ function pullHeartbeat(reader) {
   const flags = reader.flags(3);
   const version = flags & 1 ? reader.unsigned(2) : null;
   const stateHash = flags & 2 ? reader.unsigned(4) : null;
+  reader.skipExtensions(flags);
   return { version, stateHash, answer: (flags & 4) !== 0 };
 }
 

@@ -12,11 +12,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiortc import RTCSessionDescription
 
 from tests.transport.toy import FeedbackReceived, ToySender, new_session
 from transport import ConnectionClosed, Lane, LocalProtocolError, PeerError, Role
 from transport.adapters.connection import Connection
 from transport.adapters.webrtc import WebRtcEndpoint, WebRtcListener, connect
+from transport.adapters.webrtc_endpoint import ice_server
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a token of the test"
@@ -194,3 +196,83 @@ def test_a_delta_is_dropped_when_the_stack_is_behind() -> None:
             await endpoint.receive()
 
     run(_with_listener(test))
+
+
+def test_a_session_is_a_resource_that_can_be_deleted() -> None:
+    ended: list[str] = []
+
+    async def serve(endpoint: WebRtcEndpoint) -> None:
+        try:
+            await endpoint.receive()
+        except ConnectionClosed as error:
+            ended.append(error.reason)
+
+    async def main() -> None:
+        listener = WebRtcListener(port=0, token=TOKEN, on_endpoint=serve)
+        await listener.start()
+        base = f"http://127.0.0.1:{listener.port}"
+        endpoint = WebRtcEndpoint()
+        peer = endpoint.peer_connection
+        await peer.setLocalDescription(await peer.createOffer())
+        async with aiohttp.ClientSession() as http:
+            async with http.post(f"{base}/offer", data=peer.localDescription.sdp, headers=SDP | BEARER) as response:
+                assert response.status == 201
+                place = response.headers["Location"]
+                await peer.setRemoteDescription(RTCSessionDescription(await response.text(), "answer"))
+            assert place.startswith("/offer/")
+            await endpoint.opened()
+
+            async def delete(path: str, **headers: str) -> int:
+                async with http.delete(base + path, headers=headers) as response:
+                    return response.status
+
+            assert await delete(place) == 401
+            assert await delete(place + "x", **BEARER) == 404
+            assert listener.sessions == 1
+            assert await delete(place, **BEARER) == 200
+            while listener.sessions:
+                await asyncio.sleep(0.005)
+            assert await delete(place, **BEARER) == 404
+        assert ended == ["closed by us"]
+        assert listener.trace.drops() == {"wrong-token": 1, "unknown-session": 2}
+        await endpoint.close()
+        await listener.close()
+
+    run(main())
+
+
+def test_ice_servers_and_their_credentials() -> None:
+    plain = ice_server("stun:stun.example.org:3478")
+    assert (plain.urls, plain.username, plain.credential) == ("stun:stun.example.org:3478", None, None)
+    turn = ice_server("turn:me:p%40ss:word@turn.example.org:3478?transport=tcp")
+    assert turn.urls == "turn:turn.example.org:3478?transport=tcp"
+    assert (turn.username, turn.credential) == ("me", "p@ss:word")
+    assert ice_server("turns:u:p@host").urls == "turns:host"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "host:3478",
+        "http://host",
+        "stun:",
+        "stun:u:secret@host",
+        "stun:host?transport=udp",
+        "turn:host:3478",
+        "turn:secret@host",
+        "turn::secret@host",
+        "turn:u:@host",
+        "turn:u:se@cret@host",
+        "turn:u:secret@",
+        "turn:u:secret@host:port",
+    ],
+)
+def test_a_malformed_ice_server_is_said_without_its_password(text: str) -> None:
+    for make in (
+        lambda: WebRtcEndpoint((text,)),
+        lambda: WebRtcListener(token=None, on_endpoint=_ignore, ice_servers=[text]),
+    ):
+        with pytest.raises(LocalProtocolError, match=r"write stun:host:port or turn:user:password@host") as caught:
+            make()
+        assert "secret" not in str(caught.value)

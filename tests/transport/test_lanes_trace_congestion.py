@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transport import Lane, LocalProtocolError, SessionConfig, Trace
-from transport.congestion import RateController, RttEstimator
+from transport.congestion import Arrival, RateController, RttEstimator
 from transport.lanes import Item, Outbox
 
 items = st.builds(Item, st.sampled_from(Lane), st.binary(max_size=5), st.floats(0, 10), st.integers(1, 50))
@@ -60,7 +60,7 @@ def drive(
     for step in range(int(seconds * 10)):
         now = start + step * 0.1
         rate.on_sent(int(rate.rate / 80 * used), now)
-        rate.on_ack(10 - lost, lost, rtt, now)
+        rate.on_ack(10 - lost, lost, int(rate.rate / 80 * used * (1 - lost / 10)), Arrival(rtt), now)
 
 
 def test_rate_grows_only_with_use() -> None:
@@ -72,13 +72,38 @@ def test_rate_grows_only_with_use() -> None:
 
 
 def test_rate_falls_with_loss_and_with_a_queue() -> None:
+    start = SessionConfig().start_rate
     lossy, queued = RateController(SessionConfig(), 0.0), RateController(SessionConfig(), 0.0)
-    drive(lossy, 5, used=1.0, lost=4)
+    for step in range(50):  # a bottleneck without a buffer: what does not fit is lost
+        lost = round(10 * max(0.0, 1 - 200_000 / lossy.rate))
+        drive(lossy, 0.1, used=1.0, lost=lost, start=step / 10)
     drive(queued, 2, used=0.5)
     drive(queued, 3, used=0.5, rtt=0.5, start=2.0)
-    assert lossy.rate < 0.5 * SessionConfig().start_rate
-    assert lossy.loss == pytest.approx(0.4, abs=0.05)
-    assert queued.rate < 0.5 * SessionConfig().start_rate
+    assert 100_000 < lossy.rate < 400_000
+    assert queued.rate < 0.5 * start
+
+
+def test_loss_that_no_lower_rate_changes_is_let_be() -> None:
+    radio = RateController(SessionConfig(), 0.0)
+    drive(radio, 10, used=1.0, lost=3)
+    assert radio.loss == pytest.approx(0.3, abs=0.05)
+    assert radio.rate > SessionConfig().start_rate
+
+
+def test_a_link_that_grows_narrow_and_wide_again_is_followed() -> None:
+    rate, backlog, rates = RateController(SessionConfig(start_rate=4_000_000), 0.0), 0.0, []
+    for step in range(200):
+        now, capacity = step * 0.05, 100_000 if 60 <= step < 120 else 5_000_000
+        size = rate.allowance(now, int(backlog))
+        rate.on_sent(size, now)
+        backlog += size
+        delivered = min(backlog, capacity / 8 * 0.05)
+        backlog -= delivered
+        rate.on_ack(5, 0, int(delivered), Arrival(0.05 + backlog * 8 / capacity, backlog * 8 / capacity), now)
+        rates.append(rate.rate)
+    assert min(rates[:60]) > 3_000_000
+    assert 30_000 < rates[110] < 110_000
+    assert rates[180] > 0.9 * 5_000_000
 
 
 @given(st.lists(st.tuples(st.floats(0, 0.5), st.integers(0, 1100)), max_size=60))

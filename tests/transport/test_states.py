@@ -13,10 +13,12 @@ from transport import (
     LocalProtocolError,
     Role,
     Session,
+    SessionConfig,
     State,
 )
 from transport.states import FIRST_STATE, PACKETS, TRANSITIONS, Input, next_state
 from transport.wire import (
+    ALL_FEATURES,
     Ack,
     Close,
     Delta,
@@ -30,8 +32,8 @@ from transport.wire import (
 )
 
 STATES = {
-    Role.SENDER: (State.CONNECTING, State.OPEN, State.CLOSED),
-    Role.RECEIVER: (State.LISTENING, State.OPEN, State.CLOSED),
+    Role.SENDER: (State.CONNECTING, State.OPEN, State.SUSPENDED, State.CLOSED),
+    Role.RECEIVER: (State.LISTENING, State.OPEN, State.SUSPENDED, State.CLOSED),
 }
 CASES = [(role, state, what) for role in Role for state, what in product(STATES[role], Input)]
 IDS = [f"{role.value}-{state.value}-{what.value}" for role, state, what in CASES]
@@ -41,8 +43,8 @@ def packet_of(what: Input) -> Packet:
     from tests.transport.toy import CODEC
 
     packets: dict[Input, Packet] = {
-        Input.HELLO: Hello(SESSION_ID, Role.SENDER, CODEC),
-        Input.WELCOME: Welcome(SESSION_ID, Role.RECEIVER, CODEC),
+        Input.HELLO: Hello(SESSION_ID, Role.SENDER, CODEC, features=int(ALL_FEATURES)),
+        Input.WELCOME: Welcome(SESSION_ID, Role.RECEIVER, CODEC, features=int(ALL_FEATURES)),
         Input.DELTA: Delta(1, 0, 0, b""),
         Input.ACK: Ack(),
         Input.HEARTBEAT: Heartbeat(),
@@ -53,15 +55,17 @@ def packet_of(what: Input) -> Packet:
     return packets[what]
 
 
-def session_in(role: Role, state: State) -> Session:
-    session = new_session(role)
+def session_in(role: Role, state: State, patient: bool = False) -> Session:
+    session = new_session(role, config=SessionConfig(resume_within=10.0 * patient))
     greeting = Input.WELCOME if role is Role.SENDER else Input.HELLO
     if state is not FIRST_STATE[role]:
         session.receive_datagram(push_packet(packet_of(greeting)), 0.0)
     if state is State.CLOSED:
         session.close(now=0.0)
-    if role is Role.RECEIVER and state is State.OPEN:
+    if role is Role.RECEIVER and state in (State.OPEN, State.SUSPENDED):
         session.receive_datagram(push_packet(Delta(9, 0, 0, b"")), 0.0)
+    if state is State.SUSPENDED:
+        session.path_lost(0.0)
     assert session.state is state
     return session
 
@@ -78,6 +82,10 @@ def call(session: Session, what: Input) -> None:
             session.send_feedback({}, 0.0)
         case Input.REQUEST_REFRESH:
             session.request_refresh("", 0.0)
+        case Input.LIMIT:
+            session.limit(5000.0)
+        case Input.PATH_LOST:
+            session.path_lost(0.0)
         case Input.LOCAL_CLOSE:
             session.close(now=0.0)
         case Input.FATAL:
@@ -86,7 +94,7 @@ def call(session: Session, what: Input) -> None:
 
 @pytest.mark.parametrize(("role", "state", "what"), CASES, ids=IDS)
 def test_every_state_and_input(role: Role, state: State, what: Input) -> None:
-    session = session_in(role, state)
+    session = session_in(role, state, patient=state is State.SUSPENDED or what is Input.PATH_LOST)
     expected = next_state(role, state, what)
     dropped = session.trace.dropped("unexpected-packet")
     if what in PACKETS:

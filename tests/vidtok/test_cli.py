@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("demo", "send", "serve", "encode", "decode", "info")
+COMMANDS = ("demo", "send", "serve", "encode", "decode", "info", "trace")
 
 
 def vidtok(*args: str | Path) -> subprocess.CompletedProcess[str]:
@@ -122,3 +122,51 @@ def test_decoding_a_truncated_file_is_one_line_and_leaves_no_film(recording: Pat
 
 def test_an_unknown_scene_is_one_line(tmp_path: Path) -> None:
     assert "scene:nowhere" in complaint("encode", "scene:nowhere", tmp_path / "out.vtk")
+
+
+EVENTS = """\
+{"time": 5.0, "name": "connected", "session_id": "00"}
+{"time": 5.1, "name": "sent", "version": 1, "base": 0, "size": 100, "lane": "delta"}
+{"time": 5.2, "name": "acked", "version": 1, "rtt_ms": 80.5, "queue_ms": 0.0}
+{"time": 6.0, "name": "drop", "reason": "past-deadline", "version": 2}
+"""
+
+
+def test_a_trace_is_told_and_drawn_beside_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "stream-1.jsonl"
+    path.write_text(EVENTS)
+    out = vidtok("trace", path)
+    assert out.returncode == 0, out.stderr
+    for word in ("1.0 s, 4 events", "past-deadline 1", "median 80.5 ms", "stream-1.png"):
+        assert word in out.stdout
+    assert (tmp_path / "stream-1.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_trace_that_is_still_being_written_is_noted_as_cut(tmp_path: Path) -> None:
+    path = tmp_path / "stream.jsonl"
+    path.write_text(EVENTS + '{"time": 6.1, "na')
+    out = vidtok("trace", path, "--out", tmp_path / "picture.png")
+    assert out.returncode == 0, out.stderr
+    assert "note: line 5 is cut and left out" in out.stdout
+    assert (tmp_path / "picture.png").exists()
+
+
+def test_a_file_that_is_no_trace_is_one_line_and_leaves_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"\x00\x00\x00\x18ftypmp42\n" * 9)
+    assert "film.mp4, line 1" in complaint("trace", tmp_path / "film.mp4")
+    (tmp_path / "empty.jsonl").write_text("")
+    assert "empty.jsonl" in complaint("trace", tmp_path / "empty.jsonl")
+    assert "nowhere.jsonl" in complaint("trace", tmp_path / "nowhere.jsonl")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.jsonl", "film.mp4"]
+
+
+def test_a_trace_is_never_drawn_over(tmp_path: Path) -> None:
+    path = tmp_path / "trace.png"
+    path.write_text(EVENTS)
+    assert "--out" in complaint("trace", path)
+    assert ".png" in complaint("trace", path, "--out", tmp_path / "picture.jpg")
+    assert path.read_text() == EVENTS
+
+
+def test_serving_with_a_trace_into_no_folder_is_one_line(tmp_path: Path) -> None:
+    assert "--trace" in complaint("serve", "--port", "0", "--trace", tmp_path / "no" / "trace.jsonl")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,47 @@ def test_live_sending_and_encoding_give_the_same_canvases_bit_for_bit(clip: Path
     assert len(expected) > 5
     assert got == expected
     assert any(row["event"] == "sight" and row["labels"] for row in rows)
+
+
+def read(url: str, token: str) -> tuple[int, str]:
+    """The answer of a server to a GET."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+@pytest.mark.slow
+def test_both_ends_write_traces_and_the_server_tells_its_metrics(clip: Path, tmp_path: Path) -> None:
+    options = ("--token", "sesame", "--trace", tmp_path / "served.jsonl", "--metrics")
+    command = [*VIDTOK, "serve", "--port", "0", "--json", "--once", *map(str, options)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    seen: list[str] = []
+    try:
+        assert server.stdout is not None
+        url = json.loads(server.stdout.readline())["url"]
+        assert read(f"{url}/metrics", "wrong")[0] == 401
+        assert read(f"{url}/metrics", "sesame") == (200, "")
+        told = ("--token", "sesame", "--trace", tmp_path / "sent.jsonl", "--size", "256", "--fps", "5")
+        with ThreadPoolExecutor(1) as pool:
+            sending = pool.submit(vidtok, "send", clip, "--to", url, *told)
+            for line in server.stdout:
+                if not seen and json.loads(line)["event"] == "update":
+                    seen.append(read(f"{url}/metrics", "sesame")[1])
+        assert sending.result().returncode == 0, sending.result().stderr
+        assert server.wait(30) == 0
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close() if server.stdout else None
+    assert 'transport_state{session="stream 1",role="receiver",state="open"} 1' in seen[0]
+    for name, words in (("sent", ("sent ", "lost ")), ("served-1", ("arrived", "delay"))):
+        out = vidtok("trace", tmp_path / f"{name}.jsonl")
+        assert out.returncode == 0, out.stderr
+        assert all(word in out.stdout for word in (*words, "drops", "closed", f"{name}.png")), out.stdout
 
 
 @pytest.mark.slow

@@ -73,6 +73,7 @@ function untagged(value) {
   const [[tag, content]] = Object.entries(value);
   if (tag === "bytes") return fromBase64(content);
   if (tag === "int") return BigInt(content);
+  if (tag === "part") return { index: content[0], count: content[1], size: content[2] };
   if (tag === "map") return new Map(content.map(([key, each]) => [key, untagged(each)]));
   const number = Buffer.from(content, "hex").readDoubleBE();
   return Number.isSafeInteger(number) ? new msgpack.Float(number) : number;
@@ -88,6 +89,7 @@ function tagged(value) {
     return { float: bytes.toString("hex") };
   }
   if (value instanceof Uint8Array) return { bytes: toBase64(value) };
+  if (value?.count !== undefined) return { part: [value.index, value.count, value.size] };
   if (value instanceof Map) return { map: [...value].map(([key, each]) => [key, tagged(each)]) };
   return Array.isArray(value) ? value.map(tagged) : value;
 }

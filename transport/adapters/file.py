@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from transport.errors import LocalProtocolError, RecordingError, RemoteProtocolError
+from transport.fields import MAX_PACKET, pack_map, pull_varint, push_varint, unpack_map
 from transport.lanes import Lane
-from transport.wire import MAX_PACKET, pack_map, pull_varint, push_varint, unpack_map
 
 MAGIC = b"VTK\r\n\x1a"
 CONTAINER_VERSION = 1

@@ -10,29 +10,33 @@ is watched: a delta that would wait behind others is dropped here instead, for t
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
+from urllib.parse import unquote
 
 try:
     import aiohttp  # noqa: F401 - the two go together
     from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection
+    from aiortc.rtcicetransport import parse_stun_turn_uri
 except ImportError as error:
     raise ImportError(f"WebRTC needs {error.name}: pip install 'vidtok[edge]'") from None
 
+from transport.adapters.backlog import may_send
 from transport.adapters.endpoint import Inbox
 from transport.errors import ConnectionClosed, LocalProtocolError
+from transport.fields import MAX_PACKET
 from transport.lanes import Lane
 from transport.trace import Trace
-from transport.wire import MAX_PACKET
 
-MAX_DELTA_BUFFERED = 8 * MAX_PACKET
-MAX_CONTROL_BUFFERED = 256 * 1024
+_ICE_SERVER = re.compile(r"(?P<scheme>stuns?|turns?):(?:(?P<user>[^:@]+):(?P<password>[^@]+)@)?(?P<rest>[^@/\s]+)")
+_HOW = "write stun:host:port or turn:user:password@host:port?transport=udp, with %40 for an @ in a password"
 
 
 class WebRtcEndpoint:
     """One end of a peer connection; made by `connect` or by a listener."""
 
     def __init__(self, ice_servers: tuple[str, ...] = (), trace: Trace | None = None) -> None:
-        servers = [RTCIceServer(urls=url) for url in ice_servers]
+        servers = [ice_server(text) for text in ice_servers]
         self.trace = trace or Trace(limit=256)
         self.peer_connection: Any = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         make = self.peer_connection.createDataChannel
@@ -75,18 +79,16 @@ class WebRtcEndpoint:
         """Send on the lane's channel; a delta is dropped when the stack is already behind."""
         if self._inbox.ended is not None:
             raise self._inbox.ended
-        if len(data) > MAX_PACKET:
-            raise LocalProtocolError(f"packet of {len(data)} bytes, the limit is {MAX_PACKET}")
         channel = self._delta if lane is Lane.DELTA else self._control
         now = asyncio.get_running_loop().time()
+        try:
+            wanted = may_send(lane, data, channel.bufferedAmount, self.trace, now)
+        except ConnectionClosed as error:
+            self._end(error.reason)
+            raise
         if channel.readyState != "open":
             self.trace.drop(now, "channel-not-open", lane=lane.name.lower())
-        elif lane is Lane.DELTA and channel.bufferedAmount + len(data) > MAX_DELTA_BUFFERED:
-            self.trace.drop(now, "stack-behind", size=len(data), buffered=channel.bufferedAmount)
-        elif channel.bufferedAmount + len(data) > MAX_CONTROL_BUFFERED:
-            self._end("the peer takes no control packets")
-            raise self._inbox.ended or ConnectionClosed(0, "")
-        else:
+        elif wanted:
             channel.send(data)
 
     async def receive(self) -> bytes:
@@ -104,3 +106,18 @@ class WebRtcEndpoint:
         if self._closing is None:
             self._closing = asyncio.ensure_future(self.peer_connection.close())
         await asyncio.shield(self._closing)
+
+
+def ice_server(text: str) -> Any:
+    """What aiortc makes of a STUN or TURN server; `LocalProtocolError`, without the password, when it is malformed."""
+    match = _ICE_SERVER.fullmatch(text)
+    if match is None or match["scheme"].startswith("turn") != (match["user"] is not None):
+        raise LocalProtocolError(f"an ICE server is malformed or lacks its credentials: {_HOW}")
+    url = f"{match['scheme']}:{match['rest']}"
+    try:
+        parse_stun_turn_uri(url)
+    except ValueError as error:
+        raise LocalProtocolError(f"ICE server {url}: {error}: {_HOW}") from None
+    if match["user"] is None:
+        return RTCIceServer(urls=url)
+    return RTCIceServer(urls=url, username=unquote(match["user"]), credential=unquote(match["password"]))

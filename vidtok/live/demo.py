@@ -229,7 +229,7 @@ def _draw(out: Path, story: Story, figures: Mapping[str, float]) -> None:
             pictures = (
                 filmed.pixels,
                 heat(filmed.pixels, filmed.score, filmed.offset, CELL),
-                viewer.show(canvases[filmed.version]),
+                viewer.show(canvases[max(v for v in canvases if v <= filmed.version)]),
             )
             rates = f"{filmed.kbps:6.2f} kbps   {filmed.tokens:4d} tokens/s"
             foot = f"{times[number] - times[0]:5.1f} s   {rates}   the model says: {label}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,14 +18,20 @@ from edge_gate.source import Frame, Source
 from transport.adapters.connection import Connection
 from transport.adapters.endpoint import Endpoint
 from transport.errors import ConnectionClosed, PeerError
-from transport.events import Closed, Connected
+from transport.events import Closed, Connected, Suspended
 from transport.session import Session
-from transport.states import Role
+from transport.states import Role, State
+from transport.trace import Trace
 from vidtok.canvas import Grid
 from vidtok.entropy import load_tables
-from vidtok.live.link import codec_hash
+from vidtok.live.link import LIVE, codec_hash
 from vidtok.live.sender import SendConfig, Sender, Step, hello
 from vidtok.tokenizer.edge import EdgeEncoder, load_info
+
+# Connects to the same server once more.
+Again = Callable[[], Awaitable[Endpoint]]
+
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.25, 4.0
 
 # Told of every frame that was sent: the frame, when it was filmed (seconds of the session), what became of it.
 OnStep = Callable[[Frame, float, Step], None]
@@ -96,30 +102,35 @@ class Tally:
 class Edge:
     """One camera's stream to one server."""
 
-    def __init__(self, source: Source, config: SendConfig | None = None) -> None:
+    def __init__(self, source: Source, config: SendConfig | None = None, trace: Trace | None = None) -> None:
         self.source, self.grid = source, Grid(*source.size)
         self.tally = Tally(self.grid.frame_cells)
-        self._config = config
+        self._config, self._trace = config, trace
         self._tables, self._info = load_tables(), load_info()
         self._encoder = EdgeEncoder()
         self._encoder(np.zeros((self.grid.height, self.grid.width, 3), np.uint8))  # the first run is slow: not live
         self._welcome = asyncio.Event()
         self._closed: Closed | None = None
 
-    async def run(self, endpoint: Endpoint, on_step: OnStep | None = None) -> None:
-        """Send the whole source; PeerError when the other end refuses or goes away."""
+    async def run(self, endpoint: Endpoint, on_step: OnStep | None = None, again: Again | None = None) -> None:
+        """Send the whole source; PeerError when the other end refuses or goes away.
+
+        With `again`, which connects anew, the stream goes on where its path was lost.
+        """
         clock = asyncio.get_running_loop().time
         session = Session(
             Role.SENDER,
             codec_hash=codec_hash(self._tables, self._info.digest),
             meta=dict(hello(self.grid, self.source.fps, self.source.name)),
+            config=LIVE if again is not None else None,
             now=clock(),
             wall_ms=round(time.time() * 1000),
+            trace=self._trace,
         )
         began = clock()
         sender = Sender(self.grid, session, self._encoder, self._info, self._tables, self._config)
         async with Connection(session, endpoint) as connection:
-            listening = asyncio.create_task(self._listen(connection, sender))
+            listening = asyncio.create_task(self._listen(connection, sender, again))
             try:
                 await self._welcomed()
                 async for frame, filmed in self._paced(clock):
@@ -135,13 +146,18 @@ class Edge:
             finally:
                 listening.cancel()
 
-    async def _listen(self, connection: Connection, sender: Sender) -> None:
+    async def _listen(self, connection: Connection, sender: Sender, again: Again | None) -> None:
+        rejoining: asyncio.Task[None] | None = None
         async for event in connection.events():
+            if isinstance(event, Suspended) and again is not None:
+                rejoining = asyncio.create_task(_rejoin(connection, again))
             if isinstance(event, Connected):
                 self._welcome.set()
             elif isinstance(event, Closed):
                 self._closed = event
                 self._welcome.set()
+                if rejoining is not None:
+                    rejoining.cancel()
             sender.on_event(event)
 
     async def _welcomed(self) -> None:
@@ -175,6 +191,18 @@ class Edge:
             yield frame, due
 
 
+async def _rejoin(connection: Connection, again: Again) -> None:
+    """Connect anew, more and more patiently, until that works or the session has ended."""
+    wait_s = _FIRST_RETRY_S
+    while connection.session.state is State.SUSPENDED:
+        try:
+            await connection.attach(await again())
+            return
+        except PeerError:
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, _LAST_RETRY_S)
+
+
 def status_line(tally: Tally, step: Step) -> str:
     """One line about the stream right now."""
     seconds = tally.now_s - (tally.started_s or 0)
@@ -186,15 +214,24 @@ def status_line(tally: Tally, step: Step) -> str:
 
 
 async def send(
-    source: Source, url: str, *, token: str | None, config: SendConfig, tell: Callable[[Tally, Step], None]
+    source: Source,
+    url: str,
+    *,
+    token: str | None,
+    config: SendConfig,
+    tell: Callable[[Tally, Step], None],
+    trace: Trace | None = None,
 ) -> Tally:
     """Connect to a server and send it a source; tells of every frame, returns the stream's figures."""
     from transport.adapters.webrtc import connect
 
-    edge = Edge(source, config)
-    endpoint = await connect(url.rstrip("/").removesuffix("/offer") + "/offer", token=token)
+    edge = Edge(source, config, trace)
+
+    async def again() -> Endpoint:
+        return await connect(url.rstrip("/").removesuffix("/offer") + "/offer", token=token)
+
     try:
-        await edge.run(endpoint, lambda _frame, _time_s, step: tell(edge.tally, step))
+        await edge.run(await again(), lambda _frame, _time_s, step: tell(edge.tally, step), again)
     except ConnectionClosed as error:
         raise PeerError(f"{url}: {error}") from None
     return edge.tally

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 
+from transport.config import SessionConfig
 from transport.events import Event
 from transport.lanes import Lane
 from transport.session import Session
 from vidtok.entropy import Tables
+
+# A live stream waits for a new path when its own is lost, as long as someone is likely to come back to it.
+LIVE = SessionConfig(resume_within=30.0)
 
 # Told of every datagram that the sender emits: (session time in seconds, lane, bytes).
 Tap = Callable[[float, Lane, bytes], None]

@@ -10,23 +10,28 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
 from edge_gate.budget import Caps
 from transport.adapters.connection import Connection
 from transport.adapters.endpoint import Endpoint
+from transport.adapters.host import Host
+from transport.adapters.metrics_route import add_metrics
 from transport.adapters.webrtc import WebRtcListener
 from transport.errors import RemoteProtocolError
-from transport.events import Closed, Connected
+from transport.events import Closed, Connected, Resumed, Suspended
 from transport.session import Session
 from transport.states import Role
 from transport.wire import CloseCode
 from vidtok.canvas import Canvas
 from vidtok.entropy import load_tables
-from vidtok.live.link import codec_hash
+from vidtok.live.link import LIVE, codec_hash
 from vidtok.live.receiver import Receiver, Update
+from vidtok.live.timeline import tracing
 from vidtok.model.reader import Reader, Sight
 from vidtok.tokenizer.edge import load_info
 
@@ -37,36 +42,47 @@ Report = Callable[[Mapping[str, object]], None]
 class Server:
     """Serves any number of streams with one model."""
 
-    def __init__(self, reader: Reader, report: Report, caps: Caps | None = None) -> None:
-        self._reader, self._report, self._caps = reader, report, caps
+    def __init__(self, reader: Reader, report: Report, caps: Caps | None = None, trace: Path | None = None) -> None:
+        self.sessions: dict[str, Session] = {}  # those that are open, by the stream's name
+        self._reader, self._report, self._caps, self._trace = reader, report, caps, trace
         self._tables = load_tables()
         self._build = codec_hash(self._tables, load_info().digest)
         self._model = asyncio.Lock()  # one reading at a time, whoever asks
         self._ended = asyncio.Event()
         self._streams = 0
+        self._host = Host(self._session, self._serve)
 
     async def stream(self, endpoint: Endpoint) -> None:
-        """Serve one stream until it ends."""
+        """Serve one stream until it ends, or go on with one whose path was lost."""
+        await self._host.accept(endpoint)
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
         self._streams += 1
         name = f"stream {self._streams}"
-        clock = asyncio.get_running_loop().time
-        session = Session(
-            Role.RECEIVER, codec_hash=self._build, meta={}, now=clock(), wall_ms=round(time.time() * 1000)
-        )
-        receiver = Receiver(session, self._tables)
-        fresh: asyncio.Queue[Update | None] = asyncio.Queue(1)
+        now, wall_ms = asyncio.get_running_loop().time(), round(time.time() * 1000)
         try:
-            async with Connection(session, endpoint) as connection:
-                reading = asyncio.create_task(self._read(name, receiver, fresh))
-                try:
-                    await self._follow(name, connection, receiver, fresh)
-                except RemoteProtocolError as error:
-                    self._report({"event": "refused", "stream": name, "reason": str(error)})
-                    await connection.close(CloseCode.PROTOCOL_ERROR, str(error)[:100])
-                finally:
-                    await self._finish(reading, fresh)
+            with tracing(trace_path(self._trace, self._streams)) as trace:
+                self.sessions[name] = Session(
+                    Role.RECEIVER, codec_hash=self._build, meta={}, config=LIVE, now=now, wall_ms=wall_ms, trace=trace
+                )  # fmt: skip
+                yield self.sessions[name]
         finally:
+            self.sessions.pop(name, None)
             self._ended.set()
+
+    async def _serve(self, connection: Connection) -> None:
+        name = next(name for name, session in self.sessions.items() if session is connection.session)
+        receiver = Receiver(connection.session, self._tables)
+        fresh: asyncio.Queue[Update | None] = asyncio.Queue(1)
+        reading = asyncio.create_task(self._read(name, receiver, fresh))
+        try:
+            await self._follow(name, connection, receiver, fresh)
+        except RemoteProtocolError as error:
+            self._report({"event": "refused", "stream": name, "reason": str(error)})
+            await connection.close(CloseCode.PROTOCOL_ERROR, str(error)[:100])
+        finally:
+            await self._finish(reading, fresh)
 
     async def ended(self) -> None:
         """Wait until a stream has ended."""
@@ -103,6 +119,8 @@ class Server:
                         {"kbps": self._caps.kbps, "tokens_per_s": self._caps.tokens_per_s}, connection.clock()
                     )
                     connection.flush()
+            elif isinstance(event, Suspended | Resumed):
+                self._report({"event": type(event).__name__.lower(), "stream": name})
             elif isinstance(event, Closed):
                 self._report({"event": "closed", "stream": name, "code": event.code, "reason": event.reason})
 
@@ -136,6 +154,11 @@ class Server:
         return self._reader.read(canvas), time.perf_counter() - began
 
 
+def trace_path(path: Path | None, number: int) -> Path | None:
+    """Where the trace of the stream of that number goes, when `path` was asked for."""
+    return None if path is None else path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
 def pack_pooled(pooled: np.ndarray) -> str:
     """A pooled view as text: base64 of 16-bit floats."""
     return base64.b64encode(pooled.astype("<f2").tobytes()).decode()
@@ -155,10 +178,14 @@ async def serve(
     caps: Caps | None,
     once: bool,
     max_sessions: int = 8,
+    trace: Path | None = None,
+    metrics: bool = False,
 ) -> None:
     """Listen until cancelled, or until the first stream has ended when `once` is asked for."""
-    server = Server(Reader(), report, caps)
+    server = Server(Reader(), report, caps, trace)
     listener = WebRtcListener(host, port, token=token, on_endpoint=server.stream, max_sessions=max_sessions)
+    if metrics:
+        add_metrics(listener, lambda: server.sessions)
     await listener.start()
     name = f"[{host}]" if ":" in host else host
     report({"event": "listening", "url": f"http://{name}:{listener.port}", "token": token})
