@@ -15,7 +15,7 @@ from transport.session import Session
 from transport.states import Role
 
 EVERY_S = 0.02
-END_S = 12.0
+END_S = 14.0
 SPAN_S = 0.25  # over which what arrives is counted
 
 
@@ -32,7 +32,7 @@ class Greedy:
 
 
 def run(seed: int = 0) -> Greedy:
-    """Twelve seconds in virtual time."""
+    """Fourteen seconds in virtual time."""
     there, back = narrowing(seed)
     one = Session(Role.SENDER, codec_hash=b"", meta={}, now=0.0, wall_ms=0, session_id=bytes(16))
     other = Session(Role.RECEIVER, codec_hash=b"", meta={}, now=0.0, wall_ms=0)

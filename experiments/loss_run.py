@@ -22,7 +22,7 @@ from experiments.deliveries import Carrier, Deliveries, Tape
 from experiments.staleness import first_shown
 from experiments.systems import Clip
 from transport.config import SessionConfig
-from transport.events import Event
+from transport.events import BaseLost, Event
 from transport.lanes import Lane
 from transport.session import Session
 from transport.states import Role
@@ -37,7 +37,7 @@ from vidtok.tokenizer.edge import EdgeEncoder, load_info
 
 SETTLE_S = 3.0  # the clip's last frame stays in view so long
 LAST_S = 20.0  # and then until both ends are equal, at most
-OPEN_S = 1.0  # the greeting's time: the clip begins then
+OPEN_S = 3.0  # the greeting's time: the clip begins then
 KEYFRAME_S = 2.0  # what a lossy channel without feedback begins anew after
 SESSION_KBPS = 1000.0
 
@@ -170,8 +170,8 @@ class _Live:
             self._show(receiver.receive_datagram(data, now), now)
         self._show(receiver.handle_timeout(now), now)
         for data in self.back.pop(now):
-            self._heed(sender.receive_datagram(data, now))
-        self._heed(sender.handle_timeout(now))
+            self._heed(sender.receive_datagram(data, now), now)
+        self._heed(sender.handle_timeout(now), now)
         for lane, data in sender.datagrams_to_send(now):
             self._left(lane, data, now)
             self.there.push(data, now)
@@ -183,9 +183,14 @@ class _Live:
             late = (round(now * 1000) - packet.capture_ms) & 0xFFFF
             self.out.waited_max_s = max(self.out.waited_max_s, late / 1000)
 
-    def _heed(self, events: Sequence[Event]) -> None:
+    def _heed(self, events: Sequence[Event], now: float) -> None:
         for event in events:
             self.sender.on_event(event)
+            if isinstance(event, BaseLost) and self.out.captured:
+                step = self.sender.again(now)
+                self.out.tokens += step.tokens
+                self.out.payload_bytes += step.payload_bytes
+                self._note(now)
 
     def _show(self, events: Sequence[Event], now: float) -> None:
         for event in events:

@@ -22,7 +22,7 @@ from experiments import baseline_sctp, baseline_tcp, bench, loss_greedy, loss_ru
 from experiments.bench import BenchError, Row, Rows
 from experiments.films import Film, check_length
 from experiments.loss_run import KEYFRAME_S, Remembered, Taped, Watched
-from experiments.networks import Network, networks
+from experiments.networks import SCARCE, Network, networks
 from experiments.plots import pyplot
 from experiments.rate_quality import find_films
 from experiments.staleness import Tooth, heal_time, percentile, staleness
@@ -32,9 +32,8 @@ from vidtok.live.sender import SendConfig
 
 SIZE, FPS = 256, 10.0
 KEY = ("system", "setting", "clip")
-SETTLED_S = 1.0  # after the first frame: from then on staleness counts
 ABLATED = ("random 3%", "random 10%", "random 30%", "bursty 10%", "congested", "geo", "geo, outages")
-QUICK = ("no loss", "random 10%", "congested", "cell-edge, outages", "0.7 of the needed rate")
+QUICK = ("no loss", "random 10%", "congested", "cell-edge, outages", SCARCE)
 OURS: dict[str, SessionConfig] = {
     "vidtok": SessionConfig(),
     "vidtok-assumed": SessionConfig(bases="assumed"),
@@ -140,14 +139,15 @@ def work(job: Job) -> list[Row]:
         return out
 
 
-def teeth_of(watched: Watched) -> list[Tooth]:
-    """The age of what was shown, from a second after the first frame to the last."""
-    return staleness(watched.captured, watched.shown, watched.captured[0] + SETTLED_S, watched.captured[-1])
+def teeth_of(watched: Watched, settled_s: float = 1.0) -> list[Tooth]:
+    """The age of what was shown, from some time after the first frame (at most half of all) to the last."""
+    first, last = watched.captured[0], watched.captured[-1]
+    return staleness(watched.captured, watched.shown, first + min(settled_s, (last - first) / 2), last)
 
 
 def row_of(watched: Watched, network: Network, film: Film) -> Row:
     """One run's figures."""
-    teeth, seconds = teeth_of(watched), len(watched.captured) / FPS
+    teeth, seconds = teeth_of(watched, network.settled_s), len(watched.captured) / FPS
     end = watched.captured[-1]
     heals = [
         (heal_time(watched.captured, watched.shown, until) or end - until) / network.rtt_s

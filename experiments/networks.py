@@ -19,8 +19,9 @@ PLAIN_BPS = 5e6
 BURST = 3.0  # packets that a burst of loss takes in the mean
 QUEUE_BYTES = 64_000
 BROAD_BPS, NARROW_BPS = 5e6, 100e3
-NARROW_FROM_S, NARROW_UNTIL_S = 3.0, 6.0
-OUTAGES = ((2.0, 2.4), (4.0, 4.9), (6.5, 8.0))  # seconds
+NARROW_FROM_S, NARROW_UNTIL_S = 5.0, 8.0
+SCARCE = "0.7 of the needed rate"
+OUTAGES = ((4.0, 4.4), (6.0, 6.9), (8.5, 10.0))  # seconds; the first frame is at 3.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Network:
     rtt_s: float
     links: Callable[[int], Links]
     outages: Sequence[tuple[float, float]] = field(default=())
+    settled_s: float = 1.0  # after the first frame: from then on staleness counts
 
 
 def networks(traces: Sequence[Path] = (), needed_bps: float | None = None) -> list[Network]:
@@ -42,7 +44,8 @@ def networks(traces: Sequence[Path] = (), needed_bps: float | None = None) -> li
     out += [_with_outages(name) for name in PROFILES]
     out.append(Network("5 Mbps, 100 kbps, 5 Mbps", 0.0, PLAIN_RTT_S, narrowing))
     if needed_bps is not None:
-        out.append(Network("0.7 of the needed rate", 0.0, PLAIN_RTT_S, lambda seed: _scarce(0.7 * needed_bps, seed)))
+        rate = 0.7 * needed_bps  # where the first picture alone takes seconds
+        out.append(Network(SCARCE, 0.0, PLAIN_RTT_S, lambda seed: _scarce(rate, seed), settled_s=5.0))
     return out + [_trace(path) for path in traces]
 
 

@@ -51,7 +51,7 @@ class SessionConfig:
     refresh_interval: float = 0.5
     # rate
     start_rate: float = 500_000.0
-    min_rate: float = 4_000.0
+    min_rate: float = 1_000.0
     max_rate: float = 5_000_000.0
     bucket_depth: float = 0.2
     # protection

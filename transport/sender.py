@@ -60,9 +60,16 @@ class SenderSide:
 
     # -- what the application asks
 
-    def base(self) -> int:
+    def base(self, now: float) -> int:
         """The version to diff against now."""
-        return self._table.acked if self._cautious else self._table.tip
+        return self._table.acked if self._cautious or self._doubtful(now) else self._table.tip
+
+    def _doubtful(self, now: float) -> bool:
+        """Whether an answer is overdue, though not by so much that all under way counts as lost."""
+        if self._config.bases != "auto" or self.rate.rtt.smoothed is None or not self._table.acked:
+            return False
+        waiting = self._table.waiting()
+        return bool(waiting) and now - (waiting[0].sent_at or now) > self.rate.rtt.smoothed + self._config.ack_delay
 
     def next_version(self) -> int:
         """The version that the next delta will be given."""

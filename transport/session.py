@@ -55,6 +55,7 @@ _INPUTS: dict[type, Input] = {
     Close: Input.CLOSE,
 }
 _CLOSE_REPEATS = 3
+_HELLO_AT_LEAST = 0.5  # seconds between two, however long nobody answers
 
 
 class Session:
@@ -303,7 +304,7 @@ class Session:
     def base(self, now: float) -> int:
         """The version to diff against: normally the newest sent, after a loss the newest acknowledged."""
         self._sender.expire(self._tick(now))
-        return self._sender.base()
+        return self._sender.base(self._now)
 
     def send_delta(
         self,
@@ -446,7 +447,7 @@ class Session:
     def _queue_due(self, now: float) -> None:
         if self._hello_at is not None and now >= self._hello_at:
             self._core.control(self._greeting(Hello), now)
-            self._hello_at = now + min(self.config.hello_interval * 2.0**self._hellos, 2.0)
+            self._hello_at = now + min(self.config.hello_interval * 2.0**self._hellos, _HELLO_AT_LEAST)
             self._hellos += 1
         if self._state is not State.OPEN:
             return

@@ -76,7 +76,7 @@ def test_a_lossy_channel_waits_for_its_keyframes(clip: Clip, encoder: Remembered
 
 
 def test_an_outage_heals(clip: Clip, encoder: Remembered) -> None:
-    network = Network("cut", 0.0, 0.1, lambda seed: (cut(seed), Link(seed, delay_s=0.05)), ((2.0, 2.6),))
+    network = Network("cut", 0.0, 0.1, lambda seed: (cut(seed), Link(seed, delay_s=0.05)), ((4.0, 4.6),))
     watched = loss_run.ours(clip, encoder, SendConfig(), SessionConfig(), network.links(0))
     film = loss_sweep.Film("scene", "tour", (128, 128), 10.0, 2.0)
     row = loss_sweep.row_of(watched, network, film)
@@ -86,7 +86,7 @@ def test_an_outage_heals(clip: Clip, encoder: Remembered) -> None:
 
 
 def cut(seed: int) -> Link:
-    return Link(seed, delay_s=0.05, outages=((2.0, 2.6),))
+    return Link(seed, delay_s=0.05, outages=((4.0, 4.6),))
 
 
 def test_frames_that_build_on_what_never_came_are_not_shown() -> None:

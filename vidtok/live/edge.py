@@ -18,7 +18,7 @@ from edge_gate.source import Frame, Source
 from transport.adapters.connection import Connection
 from transport.adapters.endpoint import Endpoint
 from transport.errors import ConnectionClosed, PeerError
-from transport.events import Closed, Connected, Suspended
+from transport.events import BaseLost, Closed, Connected, Suspended
 from transport.session import Session
 from transport.states import Role, State
 from transport.trace import Trace
@@ -65,6 +65,11 @@ class Tally:
         self.bytes, self.cpu_s = bytes_total, self.cpu_s + cpu_s
         while self._recent[0][0] <= time_s - 1:
             self._recent.popleft()
+
+    def add_again(self, step: Step) -> None:
+        """Count what was told once more between two frames."""
+        self.edits += int((step.kind > 0).sum())
+        self.tokens += step.tokens
 
     @property
     def seconds(self) -> float:
@@ -159,6 +164,9 @@ class Edge:
                 if rejoining is not None:
                     rejoining.cancel()
             sender.on_event(event)
+            if isinstance(event, BaseLost) and connection.session.state is State.OPEN:
+                self.tally.add_again(sender.again(connection.clock()))
+                connection.flush()
 
     async def _welcomed(self) -> None:
         await self._welcome.wait()

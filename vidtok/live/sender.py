@@ -134,6 +134,7 @@ class Sender:
         self._gate = GateState()
         self._view: View | None = None
         self._looked = False
+        self._told_s = 0.0
         self._settled: tuple[int, View] | None = None  # base version and view between which nothing is left to say
         self._still = np.zeros((grid.rows, grid.cols), np.float32)
 
@@ -156,8 +157,13 @@ class Sender:
         self.look(pixels, time_s)
         return self.tell(time_s, now)
 
+    def again(self, now: float) -> Step:
+        """What was assumed to arrive did not: tell the last look anew, without waiting for the next."""
+        return self.tell(self._told_s, now)
+
     def tell(self, time_s: float, now: float) -> Step:
         """Send what the last look found worth it: apart from `look` so that `now` can be read after that work."""
+        self._told_s = time_s
         self._forget()
         base = self.canvas = self._canvases[self.session.base(now)]
         view, looked = self._view, self._looked
