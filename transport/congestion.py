@@ -84,7 +84,8 @@ class RttEstimator:
         """How long to wait for an acknowledgement, which may be held back, before assuming loss."""
         if self.smoothed is None:
             return config.initial_timeout
-        return max(config.min_timeout, self.smoothed + 4 * self.variation + held * config.ack_delay)
+        least = config.min_timeout + held * config.ack_delay
+        return max(least, self.smoothed + 4 * self.variation + held * config.ack_delay)
 
 
 @dataclass(frozen=True)

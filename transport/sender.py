@@ -69,7 +69,8 @@ class SenderSide:
         if self._config.bases != "auto" or self.rate.rtt.smoothed is None or not self._table.acked:
             return False
         waiting = self._table.waiting()
-        return bool(waiting) and now - (waiting[0].sent_at or now) > self.rate.rtt.smoothed + self._config.ack_delay
+        soon = max(self._config.min_timeout, self.rate.rtt.smoothed) + self._config.ack_delay
+        return bool(waiting) and now - (waiting[0].sent_at or now) > soon
 
     def next_version(self) -> int:
         """The version that the next delta will be given."""
@@ -265,14 +266,17 @@ class SenderSide:
         size = sum(flight.size for flight in received)
         before = self.rate.rate
         self.rate.on_ack(len(received), len(lost), size, arrival, now)
-        if self.rate.rate != before:
-            self._core.trace.add(now, "rate", bps=round(self.rate.rate), why=self.rate.why)
+        self._trace_rate(before, now)
         if received:
             trip = None if arrival.round_trip is None else round(arrival.round_trip * 1000, 1)
             self._core.trace.add(
                 now, "acked", version=newest, rtt_ms=trip, queue_ms=round(self.rate.queue * 1000, 1)
             )  # fmt: skip
         self._learn_loss(len(received), len(lost))
+
+    def _trace_rate(self, before: float, now: float) -> None:
+        if self.rate.rate != before:
+            self._core.trace.add(now, "rate", bps=round(self.rate.rate), why=self.rate.why)
 
     def _learn_loss(self, received: int, lost: int) -> None:
         """Count, and choose what to build on: with so much under way, how likely is a base missing?"""
@@ -410,6 +414,8 @@ class SenderSide:
         waiting = self._table.waiting()
         self._core.trace.add(now, "timeout", versions=len(waiting), backoff=self._backoff)
         self._kill({flight.version for flight in waiting}, now)
+        rate = self.rate.rate
         self.rate.on_timeout(now, again=self._backoff > 0)
+        self._trace_rate(rate, now)
         self._backoff += 1
         self._tell_if_moved(before, "timeout", now)

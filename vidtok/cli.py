@@ -184,10 +184,16 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _add_send(commands: Any) -> None:
-    parser = _command(commands, "send", _send, "Send a source to a server over WebRTC. Needs no torch.", epilog=SOURCES)
+    parser = _command(commands, "send", _send, "Send a source to a server. Needs no torch.", epilog=SOURCES)
     parser.add_argument("source", metavar="SOURCE", help="what to film")
-    parser.add_argument("--to", required=True, metavar="URL", help="the server's address, as `vidtok serve` prints it")
+    parser.add_argument(
+        "--to",
+        required=True,
+        metavar="URL",
+        help="the server's address, as `vidtok serve` prints it: http:// is WebRTC, ws:// and udp:// what they say",
+    )
     parser.add_argument("--token", help="the server's token, when it asks for one")
+    _add_ice(parser)
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write what the session does, for `vidtok trace`")
     _add_source(parser, None)
     _add_caps(parser)
@@ -205,9 +211,20 @@ def _send(args: argparse.Namespace) -> None:
             print(status_line(tally, step), end="\r" if terminal else "\n", file=sys.stderr, flush=True)
 
     with _open(args) as source, tracing(args.trace) as trace:
-        tally = asyncio.run(send(source, args.to, token=args.token, config=_config(args), tell=tell, trace=trace))
+        options = {"token": args.token, "config": _config(args), "trace": trace, "ice_servers": args.ice}
+        tally = asyncio.run(send(source, args.to, tell=tell, **options))
     rates = f"{tally.kbps:.2f} kbps, {tally.tokens_per_s:.1f} tokens/s, {tally.share:.1%} of cells"
     print("\n" * terminal + f"sent {tally.frames} frames in {tally.seconds:.1f} s: {rates}")
+
+
+def _add_ice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ice",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a STUN or TURN server for WebRTC: stun:HOST:PORT, turn:USER:PASSWORD@HOST:PORT; may be given again",
+    )
 
 
 def _add_serve(commands: Any) -> None:
@@ -215,7 +232,7 @@ def _add_serve(commands: Any) -> None:
         commands,
         "serve",
         _serve,
-        "Receive streams over WebRTC and say what the model sees. Ends with Ctrl-C.",
+        "Receive streams, over WebRTC and more, and say what the model sees. Ends with Ctrl-C.",
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default %(default)s: this machine only)"
@@ -225,6 +242,14 @@ def _add_serve(commands: Any) -> None:
         "--token",
         help="clients must present it; made up and printed when --host is not this machine and none is given",
     )
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="listen there too, ws://127.0.0.1:8081 or udp://127.0.0.1:8082, say; may be given again",
+    )
+    _add_ice(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
     parser.add_argument("--once", action="store_true", help="end when the first stream has ended")
     parser.add_argument(
@@ -254,7 +279,7 @@ def _serve(args: argparse.Namespace) -> None:
     if args.kbps or args.tokens_per_s:
         caps = Caps(args.kbps or 1e6, args.tokens_per_s or 1e6)
     report = _json_row if args.json else _Talk()
-    extras = {"trace": args.trace, "metrics": args.metrics}
+    extras = {"trace": args.trace, "metrics": args.metrics, "also": args.also, "ice_servers": args.ice}
     asyncio.run(serve(args.host, args.port, token=token, report=report, caps=caps, once=args.once, **extras))
 
 

@@ -75,6 +75,27 @@ def test_live_sending_and_encoding_give_the_same_canvases_bit_for_bit(clip: Path
     assert any(row["event"] == "sight" and row["labels"] for row in rows)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["ws", "udp"])
+def test_a_stream_over_another_adapter(clip: Path, scheme: str) -> None:
+    command = [*VIDTOK, "serve", "--port", "0", "--json", "--once", "--also", f"{scheme}://127.0.0.1:0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        urls = [json.loads(server.stdout.readline())["url"] for _ in range(2)]
+        assert urls[1].startswith(f"{scheme}://127.0.0.1:")
+        sent = vidtok("send", clip, "--to", urls[1], "--size", "256", "--fps", "3")
+        assert sent.returncode == 0, sent.stderr
+        rows = [json.loads(line) for line in server.stdout]
+        assert server.wait(30) == 0
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close() if server.stdout else None
+    assert [row["event"] for row in rows if row["event"] in ("connected", "closed")] == ["connected", "closed"]
+    assert sum(row["event"] == "update" for row in rows) > 3
+
+
 def read(url: str, token: str) -> tuple[int, str]:
     """The answer of a server to a GET."""
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from edge_gate.budget import LATE_S
 from edge_gate.source import Frame, Source
 from transport.adapters.connection import Connection
 from transport.adapters.endpoint import Endpoint
+from transport.adapters.registry import connect
 from transport.errors import ConnectionClosed, PeerError
 from transport.events import BaseLost, Closed, Connected, Suspended
 from transport.session import Session
@@ -229,14 +230,13 @@ async def send(
     config: SendConfig,
     tell: Callable[[Tally, Step], None],
     trace: Trace | None = None,
+    ice_servers: Sequence[str] = (),
 ) -> Tally:
     """Connect to a server and send it a source; tells of every frame, returns the stream's figures."""
-    from transport.adapters.webrtc import connect
-
     edge = Edge(source, config, trace)
 
     async def again() -> Endpoint:
-        return await connect(url.rstrip("/").removesuffix("/offer") + "/offer", token=token)
+        return await connect(url.rstrip("/"), token=token, ice_servers=ice_servers)
 
     try:
         await edge.run(await again(), lambda _frame, _time_s, step: tell(edge.tally, step), again)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from transport.adapters.connection import Connection
 from transport.adapters.endpoint import Endpoint
 from transport.adapters.host import Host
 from transport.adapters.metrics_route import add_metrics
+from transport.adapters.registry import Listener, listen
 from transport.adapters.webrtc import WebRtcListener
 from transport.errors import RemoteProtocolError
 from transport.events import Closed, Connected, Resumed, Suspended
@@ -180,19 +182,32 @@ async def serve(
     max_sessions: int = 8,
     trace: Path | None = None,
     metrics: bool = False,
+    also: Sequence[str] = (),
+    ice_servers: Sequence[str] = (),
 ) -> None:
-    """Listen until cancelled, or until the first stream has ended when `once` is asked for."""
+    """Listen until cancelled, or until the first stream has ended when `once` is asked for.
+
+    On WebRTC at `host` and `port`, and on the URLs of `also`, whatever adapters they name.
+    """
     server = Server(Reader(), report, caps, trace)
-    listener = WebRtcListener(host, port, token=token, on_endpoint=server.stream, max_sessions=max_sessions)
+    listener = WebRtcListener(
+        host, port, token=token, on_endpoint=server.stream, max_sessions=max_sessions, ice_servers=ice_servers
+    )
     if metrics:
         add_metrics(listener, lambda: server.sessions)
-    await listener.start()
+    others = [listen(url, server.stream, token=token, max_sessions=max_sessions) for url in also]
     name = f"[{host}]" if ":" in host else host
-    report({"event": "listening", "url": f"http://{name}:{listener.port}", "token": token})
+    started: list[Listener] = []
     try:
+        for each in (listener, *others):
+            await each.start()
+            started.append(each)
+        for url, each in zip((f"http://{name}:0", *also), started, strict=True):
+            report({"event": "listening", "url": re.sub(r":0$", f":{each.port}", url), "token": token})
         if once:
             await server.ended()
         else:
             await asyncio.Event().wait()
     finally:
-        await listener.close()
+        for each in started:
+            await each.close()
