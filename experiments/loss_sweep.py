@@ -32,7 +32,7 @@ from vidtok.live.sender import SendConfig
 
 SIZE, FPS = 256, 10.0
 KEY = ("system", "setting", "clip")
-ABLATED = ("random 3%", "random 10%", "random 30%", "bursty 10%", "congested", "geo", "geo, outages")
+ABLATED = ("random 3%", "random 10%", "random 30%", "bursty 10%", "congested", "geo", "geo, outages", "geo, random 3%")
 QUICK = ("no loss", "random 10%", "congested", "cell-edge, outages", SCARCE)
 OURS: dict[str, SessionConfig] = {
     "vidtok": SessionConfig(),

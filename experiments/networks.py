@@ -6,7 +6,7 @@ name --network--> Network: links(seed) -> (there, back), and what is known of th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from transport.impair import PROFILES, Gilbert, Link
@@ -42,6 +42,7 @@ def networks(traces: Sequence[Path] = (), needed_bps: float | None = None) -> li
     out += [_plain(loss, BURST) for loss in (0.03, 0.1, 0.2, 0.3)]
     out += [_profile(name) for name in PROFILES]
     out += [_with_outages(name) for name in PROFILES]
+    out.append(_profile("geo", loss=0.03))
     out.append(Network("5 Mbps, 100 kbps, 5 Mbps", 0.0, PLAIN_RTT_S, narrowing))
     if needed_bps is not None:
         rate = 0.7 * needed_bps  # where the first picture alone takes seconds
@@ -68,8 +69,8 @@ def _plain(loss: float, burst: float | None) -> Network:
     return Network(f"{kind} {loss:.0%}" if loss else "no loss", loss, PLAIN_RTT_S, links)
 
 
-def _profile(name: str, outages: Sequence[tuple[float, float]] = ()) -> Network:
-    kind = PROFILES[name]
+def _profile(name: str, outages: Sequence[tuple[float, float]] = (), loss: float | None = None) -> Network:
+    kind = PROFILES[name] if loss is None else replace(PROFILES[name], loss=loss)
 
     def links(seed: int) -> Links:
         there, back = (
@@ -78,7 +79,8 @@ def _profile(name: str, outages: Sequence[tuple[float, float]] = ()) -> Network:
         )
         return there, back
 
-    return Network(f"{name}, outages" if outages else name, kind.loss, kind.rtt_s, links, outages)
+    full = f"{name}, outages" if outages else name if loss is None else f"{name}, random {loss:.0%}"
+    return Network(full, kind.loss, kind.rtt_s, links, outages)
 
 
 def _with_outages(name: str) -> Network:

@@ -13,6 +13,7 @@ from transport import (
     Closed,
     Connected,
     Event,
+    FeedbackReceived,
     Lane,
     Link,
     Refresh,
@@ -74,6 +75,22 @@ def test_what_was_under_way_when_the_path_went_is_told_anew() -> None:
     assert live.in_step()
 
 
+def test_what_had_not_left_when_the_path_went_is_no_base() -> None:
+    live = world()
+    live.run(2.0, change=1.0)
+    live.sender.session.path_is_behind(100_000)
+    live.sender.greedy = True
+    live.mutate()
+    waiting = live.sender.frame(live.now)
+    assert live.sender.session.base(live.now) == waiting
+    cut(live, 0.0)
+    live.run(live.now + 0.1, frame=None)
+    assert live.sender.session.state is State.OPEN
+    assert live.sender.session.base(live.now) != waiting
+    live.run(live.now + 0.5)
+    assert live.in_step()
+
+
 def test_a_receiver_that_began_anew_gets_everything() -> None:
     live = world()
     live.run(2.0, change=1.0)
@@ -82,6 +99,27 @@ def test_a_receiver_that_began_anew_gets_everything() -> None:
     live.run(live.now + 1.0, change=0.0)
     assert live.in_step()
     assert kinds(live.sender.seen) == [Connected, Suspended, Resumed, Refresh]
+
+
+def test_a_receiver_that_began_anew_is_heard_from_its_first_word_on() -> None:
+    live = world()
+    live.run(0.5)
+    for seconds in (1.0, 2.0, 3.0):
+        live.receiver.session.request_refresh("old", live.now)
+        live.receiver.session.send_feedback({"from": "old"}, live.now)
+        live.run(seconds, change=1.0)
+    live.receiver.session.limit(0)
+    live.run(3.5)
+    assert live.sender.session.allowance(live.now) == 0
+    cut(live, 1.0)
+    live.receiver = ToyReceiver(new_session(Role.RECEIVER, live.now, config=PATIENT))
+    live.run(live.now + 0.5, change=0.0)
+    assert live.in_step(), "the limit went with who set it"
+    live.receiver.session.request_refresh("new", live.now)
+    live.receiver.session.send_feedback({"from": "new"}, live.now)
+    live.run(live.now + 0.5, change=0.0)
+    assert [event for event in live.sender.seen if isinstance(event, Refresh)][-1] == Refresh("new")
+    assert FeedbackReceived({"from": "new"}) in live.sender.seen
 
 
 def test_no_new_path_in_time_is_the_end() -> None:
