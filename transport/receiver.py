@@ -163,7 +163,8 @@ class ReceiverSide:
     def _take_pending(self, version: int, now: float) -> bool | None:
         urgent = self._pending.pop(version, None)
         if urgent is None:
-            if version not in self._handed_up or version in self._applied:
+            forgotten = len(self._handed_up) == self._config.history and 0 < version < self._handed_up[0]
+            if (version not in self._handed_up and not forgotten) or version in self._applied:
                 raise LocalProtocolError(f"version {version} was not handed up, or was answered before")
             self._core.trace.add(now, "answer-after-refresh", version=version)
         return urgent

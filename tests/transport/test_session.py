@@ -293,6 +293,23 @@ def test_a_rejected_delta_brings_everything_from_blank_once() -> None:
     assert not [e for _, d in receiver.datagrams_to_send(5.0) if isinstance(e := pull_packet(d), RefreshRequest)]
 
 
+def test_an_application_far_behind_may_answer_what_a_refresh_has_overtaken() -> None:
+    config = SessionConfig(history=8, max_in_flight=4)
+    _, receiver = pair(config)
+    for version in range(1, 9):
+        receiver.receive_datagram(push_packet(Delta(version, 0, 0, b"")), 0.1)
+    receiver.rejected(1, "hash", 0.2)
+    for version in range(9, 17):
+        receiver.receive_datagram(push_packet(Delta(version, 0, 0, b"")), 0.3)
+    receiver.applied(2, 0.4)
+    receiver.rejected(3, "hash", 0.4)
+    assert receiver.trace.count("answer-after-refresh") == 2
+    receiver.applied(9, 0.4)
+    for never in (0, 9, 17):
+        with pytest.raises(LocalProtocolError, match="not handed up"):
+            receiver.applied(never, 0.5)
+
+
 def test_a_delta_on_one_that_was_handed_up_is_handed_up_too() -> None:
     sender, receiver = pair()
     one, two = send(sender, 0.1), send(sender, 0.1)
