@@ -27,6 +27,7 @@ _MEMORY = 0.99  # what a sample of loss keeps of those before it
 _PRIOR_LOST, _PRIOR = 0.2, 50  # as if so many had been lost of so many before the first
 _CAUTIOUS, _BOLD = 0.04, 0.02  # the chance that a base is missing, from and down to which only acknowledged ones serve
 _PARITY_LOSS = 0.01
+_FEW = 2  # lost at a time: parity is of no use in an outage
 _LOOK_AGAIN = 0.01  # seconds, while the path below is behind
 
 
@@ -51,6 +52,7 @@ class SenderSide:
         self._clock_ms, self._clock_at = 1 << 16, now
         self._progress_at = now  # when something was acknowledged last
         self._told = self._told_lost = 0.0
+        self._alone = 0.0  # of the lost, those that parity would have saved
         self._cautious = core.config.bases == "acknowledged"
         self.buffered = 0  # bytes that the path below has not sent yet
 
@@ -153,7 +155,8 @@ class SenderSide:
             return False  # what waits for room has none to spare
         if self._config.parity == "always":
             return True
-        return self._loss() > _PARITY_LOSS and (self.rate.rtt.smoothed or 0.0) > self._config.delta_deadline
+        late = (self.rate.rtt.smoothed or 0.0) > self._config.delta_deadline
+        return late and self._alone / (self._told + _PRIOR) > _PARITY_LOSS
 
     def _loss(self) -> float:
         """The share of versions lost, over the last hundred or so."""
@@ -283,6 +286,7 @@ class SenderSide:
         keep = _MEMORY ** (received + lost)
         self._told = self._told * keep + received + lost
         self._told_lost = self._told_lost * keep + lost
+        self._alone = self._alone * keep + (lost if lost <= _FEW else 0)
         if self._config.bases == "auto":
             risk = self._loss() * (len(self._table.waiting()) + 2)
             self._cautious = risk > (_BOLD if self._cautious else _CAUTIOUS)

@@ -1,0 +1,480 @@
+"""Publisher and follower: states go in at one end and come out at the other, whatever lies between."""
+
+from __future__ import annotations
+
+import json
+import random
+import weakref
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.transport.toy import BLANK, SLOTS, diff, new_session, patch
+from transport import (
+    Connected,
+    DeltaReceived,
+    Event,
+    Follower,
+    Link,
+    LocalProtocolError,
+    Publisher,
+    Refresh,
+    Resumed,
+    Role,
+    SessionConfig,
+    Suspended,
+)
+
+PATIENT = SessionConfig(resume_within=10.0)
+
+
+def filled(value: int) -> bytes:
+    return bytes([value]) * SLOTS
+
+
+def whole(old: bytes, new: bytes) -> bytes:
+    """A diff that always says everything."""
+    return b"" if old == new else new
+
+
+def put(_: bytes, payload: bytes) -> bytes:
+    return payload
+
+
+@dataclass
+class Viewer:
+    """A publisher, a follower, and a link each way."""
+
+    publisher: Publisher[Any]
+    follower: Follower[Any]
+    there: Link
+    back: Link
+    shown: list[tuple[float, Any]] = field(default_factory=list)
+    seen: list[Event] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+
+    def step(self, now: float) -> None:
+        """Everything that is due at this very time."""
+        sender, receiver = self.publisher.session, self.follower.session
+        for data in self.there.pop(now):
+            self.follow(receiver.receive_datagram(data, now), now)
+        for data in self.back.pop(now):
+            self.react(sender.receive_datagram(data, now), now)
+        self.react(sender.handle_timeout(now), now)
+        self.follow(receiver.handle_timeout(now), now)
+        self.note(self.publisher.handle_timeout(now))
+        for _, data in sender.datagrams_to_send(now):
+            self.there.push(data, now)
+        for _, data in receiver.datagrams_to_send(now):
+            self.back.push(data, now)
+
+    def react(self, events: Iterable[Event], now: float) -> None:
+        for event in events:
+            self.note(self.publisher.on_event(event, now))
+            self.seen.append(event)
+
+    def follow(self, events: Iterable[Event], now: float) -> None:
+        for event in events:
+            state = self.follower.on_event(event, now)
+            if state is not None:
+                assert state == self.follower.state
+                self.shown.append((now, state))
+
+    def note(self, version: int | None) -> None:
+        if version is not None:
+            self.versions.append(version)
+
+    def next_time(self) -> float:
+        times = [
+            self.there.next_time(),
+            self.back.next_time(),
+            self.publisher.session.next_timeout(),
+            self.publisher.next_timeout(),
+            self.follower.session.next_timeout(),
+        ]
+        return min(time for time in times if time is not None)
+
+    def run(self, now: float, until: float) -> float:
+        """Let time pass with nothing published: events and timers alone."""
+        while now < until:
+            self.step(now)
+            now = max(now + 1e-6, min(until, self.next_time()))
+        return now
+
+    def lose_path(self, now: float) -> None:
+        self.react(self.publisher.session.path_lost(now), now)
+        self.follow(self.follower.session.path_lost(now), now)
+
+    def find_path(self, there: Link, back: Link, now: float) -> None:
+        self.there, self.back = there, back
+        self.publisher.session.path_found(now)
+        self.follower.session.path_found(now)
+
+
+def viewer(there: Link | None = None, back: Link | None = None, now: float = 0.0, **more: Any) -> Viewer:
+    """One that sees the toy state, unless told otherwise; a connection takes 0.04 s."""
+    config = more.pop("config", PATIENT)
+    ends = {"diff": diff, "patch": patch, "blank": BLANK, "state_hash": zlib.crc32} | more
+    common = ends["blank"], ends["state_hash"]
+    return Viewer(
+        Publisher(new_session(Role.SENDER, now, config=config), ends["diff"], *common),
+        Follower(new_session(Role.RECEIVER, now, config=config), ends["patch"], *common),
+        there or Link(1, delay_s=0.02),
+        back or Link(2, delay_s=0.02),
+    )
+
+
+def plain(there: Link | None = None, back: Link | None = None, **more: Any) -> Viewer:
+    """One to whom every patch says everything."""
+    return viewer(there, back, **{"diff": whole, "patch": put, "blank": b""} | more)
+
+
+class Stage:
+    """One state that changes, and who looks at it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.truth = BLANK
+        self.ever = {BLANK}
+        self.viewers: list[Viewer] = []
+        self._random = random.Random(5)
+
+    def join(self, one: Viewer) -> Viewer:
+        self.viewers.append(one)
+        one.publisher.publish(self.truth, self.now)
+        return one
+
+    def run(self, until: float, change: float = 0.7) -> None:
+        """A look every 0.05 s, at which the truth may have changed."""
+        while self.now < until:
+            if self._random.random() < change:
+                truth = bytearray(self.truth)
+                truth[self._random.randrange(SLOTS)] = self._random.randrange(256)
+                self.truth = bytes(truth)
+                self.ever.add(self.truth)
+            for one in self.viewers:
+                one.note(one.publisher.publish(self.truth, self.now))
+                one.run(self.now, self.now + 0.05)
+            self.now += 0.05
+
+
+def test_three_viewers_of_one_state() -> None:
+    stage = Stage()
+    lossy = stage.join(viewer(Link(1, loss=0.3, delay_s=0.05, reorder=0.2), Link(2, loss=0.3, delay_s=0.05)))
+    moved = stage.join(viewer(Link(3, delay_s=0.3, jitter_s=0.1), Link(4, delay_s=0.3)))
+    stage.run(3.0)
+    late = stage.join(viewer(Link(5, rate_bps=12_000, delay_s=0.1), Link(6, duplicate=0.3), now=stage.now))
+    stage.run(5.0)
+    moved.lose_path(stage.now)
+    held = moved.follower.version
+    stage.run(6.5)
+    assert moved.follower.version == held
+    moved.find_path(Link(7, delay_s=0.1), Link(8, delay_s=0.1), stage.now)
+    stage.run(9.0)
+    stage.run(12.0, change=0.0)
+    for one in stage.viewers:
+        assert one.follower.state == stage.truth
+        assert one.publisher.settled
+        assert {state for _, state in one.shown} <= stage.ever
+        assert one.publisher.session.trace.count("restart") == 0
+        assert one.follower.session.trace.count("refresh") == 0
+        assert len(one.shown) > 30
+    assert late.shown[0][0] > 3.0
+    assert [type(event) for event in moved.seen if isinstance(event, Connected | Suspended | Resumed)] == [
+        Connected, Suspended, Resumed,
+    ]  # fmt: skip
+    assert lossy.there.drops["loss"] > 20
+
+
+networks = st.builds(
+    Link,
+    st.integers(0, 1000),
+    loss=st.floats(0, 0.4),
+    duplicate=st.floats(0, 0.3),
+    reorder=st.floats(0, 0.3),
+    delay_s=st.floats(0, 0.4),
+    jitter_s=st.floats(0, 0.2),
+    outages=st.sampled_from([(), ((0.5, 1.5),), ((1.0, 1.2), (1.9, 3.0))]),
+)
+
+
+@settings(max_examples=40)
+@given(
+    there=networks,
+    back=networks,
+    bases=st.sampled_from(["auto", "assumed", "acknowledged"]),
+    values=st.lists(st.tuples(st.integers(0, 3), st.floats(0.0, 0.3)), min_size=1, max_size=40),
+)
+def test_what_was_published_last_is_shown_in_the_end(
+    there: Link, back: Link, bases: Any, values: list[tuple[int, float]]
+) -> None:
+    one = viewer(config=SessionConfig(bases=bases, dead_after=60.0))
+    now = one.run(0.0, 0.2)
+    one.there, one.back = there, back
+    for value, wait in values:
+        one.publisher.publish(filled(value), now)
+        now = one.run(now, now + wait)
+    one.run(now, now + 20.0)  # events and timers alone
+    assert one.follower.state == filled(values[-1][0])
+    assert one.publisher.settled
+    assert {state for _, state in one.shown} <= {filled(value) for value, _ in values}
+
+
+def test_only_news_is_sent() -> None:
+    one = viewer()
+    assert one.publisher.publish(BLANK, 0.0) is None
+    now = one.run(0.0, 1.0)
+    assert one.publisher.publish(filled(1), now) == 1
+    assert one.publisher.publish(filled(1), now) is None
+    now = one.run(now, 2.0)
+    assert one.publisher.publish(filled(1), now) is None
+    assert one.publisher.publish(filled(2), now) == 2
+    assert not one.publisher.settled
+    one.run(now, 3.0)
+    assert one.publisher.settled
+    assert [state for _, state in one.shown] == [filled(1), filled(2)]
+
+
+def test_what_is_published_before_there_is_a_session_waits_for_it() -> None:
+    one = viewer()
+    for value in range(1, 5):
+        assert one.publisher.publish(filled(value), 0.0) is None
+    assert one.publisher.next_timeout() is None
+    one.run(0.0, 1.0)
+    assert [state for _, state in one.shown] == [filled(4)]
+
+
+def test_without_room_only_the_newest_state_waits() -> None:
+    one = plain(config=SessionConfig(start_rate=16_000, bases="assumed"))
+    now = one.run(0.0, 1.0)
+    assert one.publisher.publish(bytes(1000), now) == 1
+    now = one.run(now, now + 0.01)
+    for value in range(1, 9):
+        assert one.publisher.publish(bytes([value]) * 500, now) is None
+    assert one.publisher.next_timeout() is not None
+    one.run(now, now + 2.0)  # no event tells that there is room again
+    assert [state[:1] for _, state in one.shown] == [b"\0", b"\x08"]
+    assert one.versions == [2]
+    assert one.publisher.next_timeout() is None
+
+
+@pytest.mark.parametrize("bases", ["assumed", "acknowledged"])
+def test_back_to_the_base_while_something_else_is_under_way(bases: str) -> None:
+    one = viewer(Link(1, delay_s=0.3), Link(2, delay_s=0.3), config=SessionConfig(bases=bases))  # type: ignore[arg-type]
+    now = one.run(0.0, 1.0)
+    one.publisher.publish(filled(1), now)
+    now = one.run(now, now + 2.0)
+    one.publisher.publish(filled(2), now)
+    now = one.run(now, now + 0.1)
+    assert one.publisher.publish(filled(1), now) is not None
+    one.run(now, now + 2.0)
+    assert [state for _, state in one.shown] == [filled(1), filled(2), filled(1)]
+
+
+@dataclass(eq=False)
+class Counted:
+    """A state of which it can be told whether anybody remembers it."""
+
+    value: bytes
+
+
+def test_only_what_can_become_a_base_is_remembered() -> None:
+    alive: weakref.WeakSet[Counted] = weakref.WeakSet()
+    one = viewer(
+        Link(1, loss=0.1, delay_s=0.2),
+        Link(2, loss=0.1, delay_s=0.2),
+        diff=lambda old, new: diff(old.value, new.value),
+        patch=lambda old, payload: Counted(patch(old.value, payload)),
+        blank=Counted(BLANK),
+        state_hash=lambda state: zlib.crc32(state.value),
+    )
+    now, most = 0.0, 0
+    for index in range(600):
+        state = Counted(filled(index % 256))
+        alive.add(state)
+        one.publisher.publish(state, now)
+        now = one.run(now, now + 0.02)
+        most = max(most, len(alive))
+    one.run(now, now + 3.0)
+    assert 10 < most <= PATIENT.max_in_flight + 2
+    assert one.publisher.settled
+    assert list(alive) == [state]
+    assert one.follower.state.value == state.value
+
+
+def test_a_follower_remembers_as_many_as_the_session() -> None:
+    alive: weakref.WeakSet[Counted] = weakref.WeakSet()
+
+    def put(_: Counted, payload: bytes) -> Counted:
+        state = Counted(payload)
+        alive.add(state)
+        return state
+
+    one = viewer(
+        diff=lambda old, new: whole(old.value, new.value),
+        patch=put,
+        blank=Counted(b""),
+        state_hash=None,
+        config=SessionConfig(history=8, max_in_flight=4),
+    )
+    now = 0.0
+    for index in range(100):
+        one.publisher.publish(Counted(bytes([index])), now)
+        now = one.run(now, now + 0.1)
+        one.shown.clear()
+    assert len(alive) == 8
+
+
+def test_a_state_larger_than_a_packet() -> None:
+    one = plain(Link(1, loss=0.05, delay_s=0.05), Link(2, delay_s=0.05))
+    now = one.run(0.0, 1.0)
+    size = one.publisher.session.config.max_update
+    for value in range(8):
+        one.publisher.publish(bytes([value]) * size, now)
+        now = one.run(now, now + 1.0)
+    now = one.run(now, now + 5.0)
+    assert one.follower.state == bytes([7]) * size
+
+
+def test_a_patch_that_is_too_large_leaves_what_was_published_before() -> None:
+    one = plain()
+    now = one.run(0.0, 1.0)
+    one.publisher.publish(b"before", now)
+    with pytest.raises(LocalProtocolError, match="the patch from version 1 has 40000 bytes, one carries 34656"):
+        one.publisher.publish(bytes(40_000), now)
+    now = one.run(now, now + 1.0)
+    assert one.follower.state == b"before"
+    assert one.publisher.settled
+    one.publisher.publish(b"after", now)
+    one.run(now, now + 1.0)
+    assert one.follower.state == b"after"
+
+
+def test_a_patch_that_makes_no_sense_is_asked_for_again_from_blank() -> None:
+    calls: list[tuple[bytes, bytes]] = []
+
+    def fussy(old: bytes, payload: bytes) -> bytes:
+        calls.append((old, payload))
+        if len(calls) == 2:
+            raise ValueError("not today")
+        return payload
+
+    one = plain(patch=fussy)
+    now = one.run(0.0, 1.0)
+    for value in (b"a", b"b", b"c"):
+        one.publisher.publish(value, now)
+    one.run(now, now + 2.0)
+    assert [state for _, state in one.shown] == [b"a", b"c"]
+    assert calls == [(b"", b"a"), (b"a", b"b"), (b"", b"c")]
+    assert Refresh("version 2: not today") in one.seen
+    assert one.publisher.settled
+
+
+def test_a_state_that_hashes_wrong_is_not_shown() -> None:
+    wrong = [b"wrong"]
+    one = plain(patch=lambda _, payload: wrong.pop() if wrong else payload)
+    one.publisher.publish(b"a", 0.0)
+    one.run(0.0, 3.0)
+    assert [state for _, state in one.shown] == [b"a"]
+    assert Refresh("version 1: the hash is wrong") in one.seen
+
+
+def test_a_hash_that_is_told_later_is_checked_as_well() -> None:
+    faults = iter([False, True])
+    one = plain(patch=lambda _, payload: b"wrong" if next(faults, False) else payload)
+    now = one.run(0.0, 1.0)
+    one.publisher.publish(b"a", now)
+    now = one.run(now, now + 0.2)
+    one.publisher.publish(b"b", now)
+    one.run(now, now + 3.0)
+    assert [state for _, state in one.shown] == [b"a", b"wrong", b"b"]
+    assert Refresh("the hash of version 2 is wrong") in one.seen
+
+
+def test_even_the_blank_state_is_told_again() -> None:
+    one = viewer()
+    now = one.run(0.0, 1.0)
+    one.publisher.publish(filled(1), now)
+    now = one.run(now, now + 1.0)
+    one.publisher.publish(BLANK, now)
+    now = one.run(now, now + 1.0)
+    one.follower.session.request_refresh("somebody asked", now)
+    one.run(now, now + 1.0)
+    assert [state for _, state in one.shown] == [filled(1), BLANK, BLANK]
+    assert one.follower.session.trace.count("refresh-pending") == 0
+    assert one.publisher.settled
+
+
+def test_what_was_handed_up_before_a_rejection_is_answered_too() -> None:
+    """As where a queue of events lies between session and follower."""
+    faults = iter([True])
+    one = plain(patch=lambda _, payload: b"wrong" if next(faults, False) else payload)
+    now = one.run(0.0, 1.0)
+    for value in (b"a", b"b", b"c"):
+        one.publisher.publish(value, now)
+    receiver = one.follower.session
+    waiting = [
+        event
+        for _, data in one.publisher.session.datagrams_to_send(now)
+        for event in receiver.receive_datagram(data, now)
+    ]
+    assert [type(event) for event in waiting] == [DeltaReceived] * 3
+    one.follow(waiting, now)
+    assert one.shown == []
+    assert receiver.trace.count("answer-after-refresh") == 2
+    one.run(now, now + 2.0)
+    assert [state for _, state in one.shown] == [b"c"]
+    assert sum(isinstance(event, Refresh) for event in one.seen) == 1
+
+
+def test_capture_times_count_from_the_session() -> None:
+    one = viewer(now=1000.0)
+    now = one.run(1000.0, 1002.5)
+    one.publisher.publish(filled(1), now)
+    now = one.run(now, now + 1.0)
+    assert one.follower.capture_ms == 2500
+    one.publisher.publish(filled(2), now, capture_ms=3000)
+    one.run(now, now + 1.0)
+    assert one.follower.capture_ms == 3000
+
+
+def test_any_state_that_can_be_compared() -> None:
+    """Here a table, as JSON; what is gone from it is told as null."""
+
+    def changes(old: dict[str, int], new: dict[str, int]) -> bytes:
+        told = {key: new.get(key) for key in old | new if old.get(key) != new.get(key)}
+        return json.dumps(told).encode() if told else b""
+
+    def changed(old: dict[str, int], payload: bytes) -> dict[str, int]:
+        return {key: value for key, value in (old | json.loads(payload)).items() if value is not None}
+
+    one = viewer(Link(1, loss=0.2), diff=changes, patch=changed, blank={}, state_hash=None)
+    now = one.run(0.0, 1.0)
+    for table in ({"sun": 1}, {"sun": 1, "moon": 2}, {"moon": 3}):
+        one.publisher.publish(table, now)
+        now = one.run(now, now + 2.0)
+    assert [table for _, table in one.shown] == [{"sun": 1}, {"sun": 1, "moon": 2}, {"moon": 3}]
+
+
+def test_nothing_can_be_said_after_the_end() -> None:
+    one = viewer()
+    now = one.run(0.0, 1.0)
+    one.publisher.session.close(now=now)
+    assert one.publisher.publish(filled(1), now) is None
+    assert one.publisher.next_timeout() is None
+    assert not one.publisher.settled
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_each_end_has_its_role(role: Role) -> None:
+    session = new_session(role)
+    wrong = (
+        (lambda: Follower(session, patch, BLANK)) if role is Role.SENDER else (lambda: Publisher(session, diff, BLANK))
+    )
+    with pytest.raises(LocalProtocolError, match=f"the session is the {role.value}'s"):
+        wrong()
