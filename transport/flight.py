@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Flight:
-    """One version under way; `sent_at` is None while it waits in our own outbox."""
+    """One version under way; `sent_at` is None until the last of its packets has left our own outbox."""
 
     version: int
     base: int
@@ -28,6 +28,7 @@ class Flight:
     received: bool = False
     lost: bool = False
     answer: bool = False
+    packets: int = 1  # that have not left
 
 
 class FlightTable:

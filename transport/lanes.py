@@ -29,12 +29,16 @@ class Lane(IntEnum):
 
 @dataclass(frozen=True)
 class Item:
-    """One packet that waits: `version` is set for deltas, `deadline` is in seconds of the caller's clock."""
+    """One packet that waits: `version` is set for deltas, `deadline` is in seconds of the caller's clock.
+
+    What is `spare` may be lost: its version is whole without it.
+    """
 
     lane: Lane
     data: bytes
     deadline: float
     version: int | None = None
+    spare: bool = False
 
 
 class Outbox:

@@ -16,6 +16,7 @@ from transport.pieces import Pieces
 from transport.wire import ALL_ARRIVED, LIMIT_KEY, Ack, Delta, Feedback, Heartbeat, Part, RefreshRequest
 
 _WINDOW = ALL_ARRIVED.bit_length()
+_STILL_HERE = 1.0  # seconds within which a piece is answered, so that who sends long updates knows of us
 _LIMIT_BYTES = len(pack_map({LIMIT_KEY: 0.5}))
 
 MAX_VERSION = 1 << 32  # 4.5 years at 30 a second; keeps versions within what others store them in
@@ -86,6 +87,7 @@ class ReceiverSide:
         else:
             try:
                 payload = self._pieces.add(version, delta, part)
+                self._ack_within(_STILL_HERE, now)
             except ValueError:
                 self._core.drop(now, "bad-piece", version=version, part=part.index)
         for each in self._pieces.settle(newest):

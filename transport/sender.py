@@ -119,7 +119,7 @@ class SenderSide:
         self._check(base, payload, state_hash, lane)
         pieces = self._pieces(payload)
         flight = self._table.open(base, sum(len(piece) for _, piece in pieces), state_hash)
-        flight.answer = self._wants_answer(lane, now)
+        flight.answer, flight.packets = self._wants_answer(lane, now), sum(not _spare(part) for part, _ in pieces)
         distance = flight.version - base if base else 0
         shown = state_hash if self._hash_is_due(lane, now) else None
         if shown is not None:
@@ -129,7 +129,7 @@ class SenderSide:
             delta = Delta(
                 flight.version, distance, capture_ms, piece, shown, lane is Lane.ANCHOR, flight.answer, part
             )  # fmt: skip
-            if not self._core.outbox.push(Item(lane, push_packet(delta), late, flight.version)):
+            if not self._core.outbox.push(Item(lane, push_packet(delta), late, flight.version, _spare(part))):
                 self._core.drop(now, "outbox-full", version=flight.version)
                 self._never_sent({flight.version}, now)
                 break
@@ -198,19 +198,21 @@ class SenderSide:
         """A delta left the outbox."""
         self.rate.on_sent(len(item.data), now)
         flight = self._table.get(item.version or 0)
-        if flight is not None:
-            if flight.sent_at is None:
-                self._core.trace.add(
-                    now, "sent", version=flight.version, base=flight.base, size=flight.size, lane=item.lane.name.lower()
-                )
+        if flight is None or item.spare:
+            return
+        flight.packets -= 1
+        if flight.packets == 0:
             flight.sent_at = now
+            self._core.trace.add(
+                now, "sent", version=flight.version, base=flight.base, size=flight.size, lane=item.lane.name.lower()
+            )
 
     def expire(self, now: float) -> None:
         """Drop what waited too long, with everything built on it."""
         expired = self._core.outbox.expire(now)
         for item in expired:
             self._core.drop(now, "past-deadline", lane=item.lane.name.lower(), version=item.version)
-        versions = {item.version for item in expired if item.version is not None}
+        versions = {item.version for item in expired if item.version is not None and not item.spare}
         if versions:
             self._never_sent(versions, now)
 
@@ -223,7 +225,7 @@ class SenderSide:
         self._table.forget(versions)
         self._tell_if_moved(before, "not sent", now)
 
-    def heartbeat(self, now: float) -> None:
+    def heartbeat(self, now: float, ask: bool = False) -> None:
         """Say what the receiver should be showing; when blocked, ask about the newest version instead."""
         version = self._table.tip
         state_hash = self._table.tip_hash()
@@ -231,7 +233,7 @@ class SenderSide:
             version, state_hash = self._table.newest, None
             self._probe = version
         self._probed_at = now
-        packet = Heartbeat(version or None, state_hash if version else None, answer=self.blocked())
+        packet = Heartbeat(version or None, state_hash if version else None, answer=ask or self.blocked())
         self._core.control(packet, now, Lane.DELTA)
 
     # -- what arrives
@@ -425,3 +427,8 @@ class SenderSide:
         self._trace_rate(rate, now)
         self._backoff += 1
         self._tell_if_moved(before, "timeout", now)
+
+
+def _spare(part: Part | None) -> bool:
+    """Whether this is the parity, which nobody misses where all else arrives."""
+    return part is not None and part.index == part.count

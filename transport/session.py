@@ -126,6 +126,11 @@ class Session:
         return self._session_id
 
     @property
+    def started_at(self) -> float:
+        """The time that the session was made with; capture times count from there unless the application differs."""
+        return self._started_at
+
+    @property
     def closed(self) -> Closed | None:
         """How the session ended, once it has."""
         return self._closed
@@ -353,22 +358,22 @@ class Session:
 
     def applied(self, version: int, now: float) -> None:
         """The patch to `version` was applied and its hash, if any, was right."""
-        if self._call(Input.APPLIED) is State.OPEN:
+        if self._call(Input.APPLIED) is not State.CLOSED:
             self._receiver.applied(version, self._tick(now))
 
     def rejected(self, version: int, reason: str, now: float) -> None:
         """The patch to `version` could not be applied: asks for everything from blank."""
-        if self._call(Input.REJECTED) is State.OPEN:
+        if self._call(Input.REJECTED) is not State.CLOSED:
             self._receiver.rejected(version, reason, self._tick(now))
 
     def request_refresh(self, reason: str, now: float) -> None:
         """Ask for everything from blank; held versions are given up at once."""
-        if self._call(Input.REQUEST_REFRESH) is State.OPEN:
+        if self._call(Input.REQUEST_REFRESH) is not State.CLOSED:
             self._receiver.request_refresh(reason, self._tick(now))
 
     def send_feedback(self, feedback: Mapping[str, Any], now: float) -> None:
         """Tell the sender's application something; only the newest unsent one is kept."""
-        if self._call(Input.SEND_FEEDBACK) is State.OPEN:
+        if self._call(Input.SEND_FEEDBACK) is not State.CLOSED:
             self._receiver.send_feedback(feedback, self._tick(now))
 
     def limit(self, rate: float | None) -> None:
@@ -378,7 +383,7 @@ class Session:
         """
         if rate is not None and not rate >= 0:
             raise LocalProtocolError(f"a limit is a rate of 0 or more, or None; not {rate}")
-        if self._call(Input.LIMIT) is State.OPEN:
+        if self._call(Input.LIMIT) is not State.CLOSED:
             self._receiver.limit(rate)
 
     # -- the end
@@ -454,7 +459,7 @@ class Session:
         if self.role is Role.RECEIVER:
             self._receiver.queue_due(now)
         elif now >= self._spoke_at + self.config.heartbeat and not len(self._core.outbox):
-            self._sender.heartbeat(now)
+            self._sender.heartbeat(now, ask=now - self._heard_at > self.config.keepalive + self.config.heartbeat)
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` and `datagrams_to_send` want to be called next; None once all is over."""

@@ -63,7 +63,7 @@ class Publisher(Generic[T]):
         """
         before = self._newest, self._capture_ms, self._unsent
         if capture_ms is None:
-            capture_ms = int((now - self.session._started_at) * 1000)
+            capture_ms = int((now - self.session.started_at) * 1000)
         self._newest, self._capture_ms, self._unsent = state, capture_ms, True
         try:
             return self._send(now)
@@ -124,7 +124,6 @@ class Publisher(Generic[T]):
         )
         self._last = version
         self._states[version] = self._newest
-        self._forget()
         return version
 
     def _deadline(self, size: int, now: float) -> float:
@@ -198,7 +197,7 @@ class Follower(Generic[T]):
             del self._states[next(each for each in self._states if each)]
 
     def _begin_anew(self) -> None:
-        """Nothing but blank is held, as in the session; what is shown stays until there is better."""
+        """Only blank can be trusted, nor does the session hold more; what is shown stays until there is better."""
         self._states = {0: self._blank}
 
 

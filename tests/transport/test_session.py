@@ -25,6 +25,7 @@ from transport import (
     Role,
     Session,
     SessionConfig,
+    State,
     StateCheck,
 )
 from transport.impair import Gilbert
@@ -473,6 +474,40 @@ def test_an_ack_of_a_forgotten_version_is_no_base() -> None:
     sender.handle_timeout(6.0)  # nothing is under way that would bring the receiver back to what is known
     sender.receive_datagram(push_packet(Ack(1, 1, ALL_ARRIVED, 0)), 6.0)
     assert (sender.trace.count("restart"), sender.base(6.0)) == (1, 0)
+
+
+def test_a_long_update_gets_through_a_slow_link_while_the_peer_is_known_to_live() -> None:
+    config = SessionConfig(start_rate=16_000, max_rate=16_000)
+    sender, receiver = new_session(Role.SENDER, config=config), new_session(Role.RECEIVER, config=config)
+    now, got, payload = 0.0, [], bytes(range(256)) * 130
+    sent = False
+    while now < 40 and not got:
+        if not sent and sender.state is State.OPEN and sender.allowance(now):
+            send(sender, now, payload=payload, deadline=now + 60)
+            sent = True
+        for event in transfer(sender, receiver, now):
+            got += [event.payload] if isinstance(event, DeltaReceived) else []
+        transfer(receiver, sender, now)
+        now += 0.1
+        sender.handle_timeout(now)
+        receiver.handle_timeout(now)
+    assert got == [payload]
+    assert now > 15
+    assert sender.state is receiver.state is State.OPEN
+
+
+def test_an_idle_sender_asks_before_it_takes_the_peer_for_dead() -> None:
+    sender, receiver = pair()
+    answers, now = 0, 0.1
+    while now < 60:
+        transfer(sender, receiver, now)
+        for _, data in receiver.datagrams_to_send(now):
+            answers += 1
+            if answers % 4 == 0:  # three of four answers are lost
+                sender.receive_datagram(data, now)
+        now += 0.25
+        sender.handle_timeout(now)
+    assert sender.state is State.OPEN
 
 
 def test_what_is_dead_makes_room_before_anything_waits() -> None:

@@ -27,6 +27,7 @@ from transport import (
     Resumed,
     Role,
     SessionConfig,
+    StateCheck,
     Suspended,
 )
 
@@ -264,16 +265,17 @@ def test_without_room_only_the_newest_state_waits() -> None:
 
 
 @pytest.mark.parametrize("bases", ["assumed", "acknowledged"])
-def test_back_to_the_base_while_something_else_is_under_way(bases: str) -> None:
-    one = viewer(Link(1, delay_s=0.3), Link(2, delay_s=0.3), config=SessionConfig(bases=bases))  # type: ignore[arg-type]
+def test_back_to_the_base_while_something_else_is_under_way(bases: Any) -> None:
+    one = plain(Link(1, delay_s=0.3), Link(2, delay_s=0.3), config=SessionConfig(bases=bases))
     now = one.run(0.0, 1.0)
-    one.publisher.publish(filled(1), now)
+    one.publisher.publish(b"a", now)
     now = one.run(now, now + 2.0)
-    one.publisher.publish(filled(2), now)
+    one.publisher.publish(b"b", now)
     now = one.run(now, now + 0.1)
-    assert one.publisher.publish(filled(1), now) is not None
+    assert one.publisher.publish(b"a", now) is not None
     one.run(now, now + 2.0)
-    assert [state for _, state in one.shown] == [filled(1), filled(2), filled(1)]
+    assert [state for _, state in one.shown] == [b"a", b"b", b"a"]
+    assert one.publisher.settled
 
 
 @dataclass(eq=False)
@@ -410,12 +412,16 @@ def test_even_the_blank_state_is_told_again() -> None:
     assert one.publisher.settled
 
 
-def test_what_was_handed_up_before_a_rejection_is_answered_too() -> None:
+@pytest.mark.parametrize("bases", ["assumed", "acknowledged"])
+def test_what_was_handed_up_before_a_rejection_is_answered_and_not_trusted(bases: Any) -> None:
     """As where a queue of events lies between session and follower."""
-    faults = iter([True])
-    one = plain(patch=lambda _, payload: b"wrong" if next(faults, False) else payload)
-    now = one.run(0.0, 1.0)
-    for value in (b"a", b"b", b"c"):
+    faults = iter([False, True])
+    one = plain(
+        patch=lambda _, payload: b"wrong" if next(faults, False) else payload, config=SessionConfig(bases=bases)
+    )
+    one.publisher.publish(b"a", 0.0)
+    now = one.run(0.0, 2.0)
+    for value in (b"b", b"c", b"d"):
         one.publisher.publish(value, now)
     receiver = one.follower.session
     waiting = [
@@ -425,11 +431,36 @@ def test_what_was_handed_up_before_a_rejection_is_answered_too() -> None:
     ]
     assert [type(event) for event in waiting] == [DeltaReceived] * 3
     one.follow(waiting, now)
-    assert one.shown == []
     assert receiver.trace.count("answer-after-refresh") == 2
     one.run(now, now + 2.0)
-    assert [state for _, state in one.shown] == [b"c"]
+    assert [state for _, state in one.shown] == [b"a", b"d"]
     assert sum(isinstance(event, Refresh) for event in one.seen) == 1
+
+
+def test_nothing_is_built_on_a_state_that_was_found_wrong() -> None:
+    one = viewer()
+    now = one.run(0.0, 1.0)
+    one.publisher.publish(filled(1), now)
+    now = one.run(now, now + 1.0)
+    one.publisher.publish(filled(2), now)
+    ((_, data),) = one.publisher.session.datagrams_to_send(now)
+    one.follow([StateCheck(1, 0), *one.follower.session.receive_datagram(data, now)], now)
+    assert [state for _, state in one.shown] == [filled(1)]
+    one.run(now, now + 1.0)
+    assert [state for _, state in one.shown] == [filled(1), filled(2)]
+
+
+def test_a_viewer_that_began_anew_is_told_everything() -> None:
+    one = viewer()
+    now = one.run(0.0, 1.0)
+    one.publisher.publish(filled(1), now)
+    now = one.run(now, now + 1.0)
+    one.lose_path(now)
+    one.follower = viewer(now=now).follower
+    one.find_path(Link(3), Link(4), now)
+    one.run(now, now + 1.0)
+    assert one.follower.state == filled(1)
+    assert one.publisher.settled
 
 
 def test_capture_times_count_from_the_session() -> None:
