@@ -23,7 +23,7 @@ from vidtok.live.sender import hello
 from vidtok.tokenizer.fsq import LEVELS
 
 GRID = Grid(144, 80)
-BAD_S, GOOD_S, FPS = 4.0, 5.0, 10.0
+BAD_S, GOOD_S, FPS = 4.0, 14.0, 10.0  # while loss is remembered a scene is refined anew until it is acknowledged
 DRAWN = (Phase.explicit, Phase.reuse, Phase.generate)  # a world costs too much to be shrunk
 
 impaired = st.fixed_dictionaries(
