@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint format setup clean
+.PHONY: help demo test fuzz lint format setup clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -13,6 +13,9 @@ demo: setup ## film the built-in scene, send it over WebRTC to a server process,
 
 test: setup lint ## lint, types and all tests
 	$(BIN)/python -m pytest
+
+fuzz: setup ## a million mutated packets at live sessions; PACKETS=, SEED=; REPLAY=FILE does again what has failed
+	$(BIN)/python -m tests.transport.fuzz $(if $(REPLAY),--replay $(REPLAY),--packets $(or $(PACKETS),1000000) --seed $(or $(SEED),0))
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

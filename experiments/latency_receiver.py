@@ -181,18 +181,17 @@ async def receiving(width: int, height: int) -> None:
 class Receiving:
     """The other process, from this one: started, asked, and gone however this one ends."""
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        self._size = size
+    def __init__(self, words: Sequence[int], module: str = MODULE) -> None:
+        self._command = (sys.executable, "-m", module, *map(str, words))
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed when this is left
         self._child: asyncio.subprocess.Process | None = None
         self.url = ""
 
     async def __aenter__(self) -> Receiving:
         pipe = asyncio.subprocess.PIPE
-        command = (sys.executable, "-m", MODULE, *map(str, self._size))
         root = Path(__file__).parent.parent
         self._child = await asyncio.create_subprocess_exec(
-            *command, stdin=pipe, stdout=pipe, stderr=self._errors, cwd=root
+            *self._command, stdin=pipe, stdout=pipe, stderr=self._errors, cwd=root
         )
         assert self._child.stdout is not None
         line = b""

@@ -209,19 +209,19 @@ class RateController:
             self._share = self._lost / (self._received + self._lost)
             self.loss = self.loss + (self._share - self.loss) / 4 if self._tried else self._share
             self._tried = True
-        self.queue = self._standing()
+        before, self.queue = self.queue, self._standing()
         excess = self.loss - self._radio_loss
         serial = self._config.max_packet * 8 / max(self.rate, 1.0)  # a packet's own time on a slow link is no queue
         allowed = _QUEUE + min(serial, 0.1)
         if self.queue > allowed:  # a queue that stands says that what arrives is all that there is room for
-            sure = used >= _USED * self.rate or self.queue > 2 * allowed
+            sure = used >= _USED * self.rate or (self.queue > 2 * allowed and before > allowed)
             self._ceiling = delivered if sure else self._ceiling
             room = (_SHRINK - min(_DRAIN, self.queue / 2)) * delivered
             self._set(min(self.rate, max(room, 0.0 if sure else 0.5 * self.rate)), "queue", now)
-        elif enough and excess > _LOSS_EXCESS:
+        elif enough and min(excess, self._share - self._radio_loss) > _LOSS_EXCESS:
             self._yield_to_loss(used, now)
         else:
-            self._yielding = None
+            self._yielding = None if enough else self._yielding
             self._radio_loss += enough * min(0.0, excess) * _RADIO
             calm = min(self.loss, self._share) <= self._radio_loss + _LOSS_HOLD
             if calm and used >= _USED * self.rate and self.queue <= _QUEUE / 2:

@@ -42,6 +42,7 @@ class ReceiverSide:
         self._acked_at = now
         self._missing: int | None = None
         self._feedback: dict[str, Any] | None = None
+        self._limit: dict[str, Any] = {}  # the limit that the application set, if it ever set one
         self._feedback_number = 0
         self._feedback_at = now - core.config.feedback_interval
         self._refresh_number = 0
@@ -194,12 +195,15 @@ class ReceiverSide:
 
     def limit(self, rate: float | None) -> None:
         """Tell the sender how many bits a second the application takes; None: as many as come."""
-        self._feedback = (self._feedback or {}) | {LIMIT_KEY: rate}
+        self._limit = {LIMIT_KEY: rate}
+        self._feedback = (self._feedback or {}) | self._limit
 
     def resume(self, now: float) -> None:
-        """Over a new path: what is incomplete will not be completed; say what is held."""
+        """Over a new path: what is incomplete will not be completed; say what is held and what is taken."""
         self._pieces = Pieces()
         self._ack_within(0.0, now)
+        if self._limit:
+            self._feedback = (self._feedback or {}) | self._limit
 
     # -- what leaves
 
@@ -211,15 +215,22 @@ class ReceiverSide:
 
     def next_timeout(self) -> float | None:
         """When something here is due."""
-        feedback_at = None if self._feedback is None else self._feedback_at + self._config.feedback_interval
-        return earliest(self._ack_at, feedback_at, self._refresh_at)
+        return earliest(self._ack_at, self._feedback_due(), self._refresh_at)
+
+    def _feedback_due(self) -> float | None:
+        """When feedback is sent next; a limit is said again now and then, for it may have been lost."""
+        if self._feedback is not None:
+            return self._feedback_at + self._config.feedback_interval
+        return self._feedback_at + self._config.keepalive if self._limit else None
 
     def queue_due(self, now: float) -> None:
         """Put into the outbox whatever is due."""
         if self._ack_at is not None and now >= self._ack_at:
             self._core.control(self._make_ack(now), now, Lane.DELTA)
-        if self._feedback is not None and now >= self._feedback_at + self._config.feedback_interval:
-            self._core.control(Feedback(self._feedback_number, self._feedback), now)
+        feedback_due = self._feedback_due()
+        if feedback_due is not None and now >= feedback_due:
+            values = self._limit if self._feedback is None else self._feedback
+            self._core.control(Feedback(self._feedback_number, values), now)
             self._feedback, self._feedback_at = None, now
             self._feedback_number += 1
         if self._refresh_at is not None and now >= self._refresh_at:

@@ -86,6 +86,10 @@ class SenderSide:
         """The versions that can still become a base."""
         return self._table.needed()
 
+    def max_update(self) -> int:
+        """The largest payload of one delta."""
+        return self._config.max_update if Feature.PARTS in self._features else self._config.max_payload
+
     def blocked(self) -> bool:
         """Too much is under way without an answer; what is dead among it gives way first."""
         while len(self._table) >= self._config.max_in_flight:
@@ -170,7 +174,7 @@ class SenderSide:
     def _check(self, base: int, payload: bytes, state_hash: int | None, lane: Lane) -> None:
         if not self._table.usable(base):
             raise LocalProtocolError(f"version {base} is no usable base now, base() says {self._table.tip}")
-        limit = self._config.max_update if Feature.PARTS in self._features else self._config.max_payload
+        limit = self.max_update()
         if len(payload) > limit:
             raise LocalProtocolError(
                 f"payload of {len(payload)} bytes, the limit is {limit}: split the patch into several versions"

@@ -141,6 +141,11 @@ class Session:
         return self.config.max_payload
 
     @property
+    def max_update(self) -> int:
+        """The largest payload that `send_delta` takes: more than a packet's, once the peer is known to join pieces."""
+        return self._sender.max_update()
+
+    @property
     def packets_dropped(self) -> int:
         """Packets of either direction that were dropped; the trace names the reasons."""
         return self._core.packets_dropped
@@ -444,8 +449,11 @@ class Session:
         return out
 
     def _open_lanes(self, now: float) -> tuple[Lane, ...]:
+        """A heartbeat alone is not paced: the peer must hear of us even where it takes nothing."""
         paced = self.role is Role.SENDER and (
-            self._state is State.SUSPENDED or self._sender.held_up() or self._sender.rate.ready_at(now) > now
+            self._state is State.SUSPENDED
+            or self._sender.held_up()
+            or (self._sender.rate.ready_at(now) > now and self._core.outbox.has_deltas())
         )
         return (Lane.CONTROL,) if paced else tuple(Lane)
 

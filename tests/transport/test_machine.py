@@ -133,7 +133,7 @@ class Source(ToySender):
             return None
         self.dirty = False
         base = session.base(now)
-        payload = diff(self.states[base], self.truth)[: max(2, room // 2 * 2)]
+        payload = diff(self.states[base], self.truth)[: max(2, min(room, session.max_update) // 2 * 2)]
         if not payload:
             return None
         state = patch(self.states[base], payload)

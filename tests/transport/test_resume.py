@@ -121,6 +121,18 @@ def test_a_receiver_that_began_anew_is_heard_from_its_first_word_on() -> None:
     assert FeedbackReceived({"from": "new"}) in live.sender.seen
 
 
+def test_a_limit_that_was_set_meanwhile_is_told_over_the_new_path() -> None:
+    live = world()
+    live.run(2.0, change=1.0)
+    live.receiver.session.limit(0)
+    live.run(3.0)
+    live.receiver.session.limit(None)
+    live.receiver.session.datagrams_to_send(live.now)  # goes with the path
+    cut(live, 0.5)
+    live.run(live.now + 0.5, change=1.0)
+    assert live.sender.session.allowance(live.now) > 0
+
+
 def test_no_new_path_in_time_is_the_end() -> None:
     live = world()
     live.run(1.0, change=1.0)

@@ -393,6 +393,30 @@ def test_feedback_is_coalesced() -> None:
     assert transfer(receiver, sender, 1.11) == [FeedbackReceived({"n": 10})]
 
 
+@pytest.mark.parametrize("rate", [0, 10])
+def test_who_takes_nothing_is_not_dead(rate: float) -> None:
+    world = World(Link(1, delay_s=0.02), Link(2, delay_s=0.02))
+    world.run(2.0, change=1.0)
+    world.receiver.session.limit(rate)
+    world.run(60.0, change=1.0)
+    assert world.sender.session.state is world.receiver.session.state is State.OPEN
+    world.receiver.session.limit(None)
+    world.run(62.0)
+    assert world.in_step()
+
+
+def test_a_limit_that_was_lost_is_said_again() -> None:
+    sender, receiver = pair()
+    receiver.limit(9_000)
+    receiver.datagrams_to_send(1.0)  # lost
+    receiver.send_feedback({"n": 1}, 2.0)
+    assert transfer(receiver, sender, 2.0) == [FeedbackReceived({"n": 1})]
+    assert receiver.next_timeout() == 7.0
+    transfer(receiver, sender, 7.0)
+    (told,) = sender.trace.events("limit")
+    assert (told.time, told.data["bps"]) == (7.0, 9_000)
+
+
 def test_the_hash_is_sent_first_on_anchors_and_once_a_second() -> None:
     sender, _ = pair()
     shown = []
@@ -571,6 +595,7 @@ def test_lies_of_the_peer_change_nothing() -> None:
 
 def test_misuse_is_a_local_error() -> None:
     sender, receiver = pair()
+    assert new_session(Role.SENDER).max_update == sender.max_payload < sender.max_update == sender.config.max_update
     with pytest.raises(LocalProtocolError, match="split the patch"):
         send(sender, 0.1, payload=bytes(sender.config.max_update + 1))
     with pytest.raises(LocalProtocolError, match="not on control"):
