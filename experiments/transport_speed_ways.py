@@ -44,15 +44,15 @@ class Way:
     about: str
     messages: int = 0  # 0: our session
     reliable: bool = False
+    task: bool = False  # the receiving application is a task that waits for messages, not aiortc's callback
 
 
 @dataclass(frozen=True)
 class Sent:
-    """One run: when each update was handed over and when it had arrived, in ns; those that had no room."""
+    """One run: when each update was handed over and when it had arrived, in ns; a number without has had no room."""
 
     sent_ns: dict[int, int]
     arrived_ns: dict[int, int]
-    skipped: int
 
 
 # The sending end
@@ -61,15 +61,14 @@ class Sent:
 async def send(url: str, way: Way, size: int, fps: float, count: int) -> Sent:
     """Send so many updates over a connection of its own."""
     await ask(url + "/log")  # what came late of the run before
-    run = send_bare if way.messages else send_ours
-    sent_ns, skipped = await run(url, way, size, fps, count)
+    sent_ns = await (send_bare if way.messages else send_ours)(url, way, size, fps, count)
     noted = read_log(await ask(url + "/log"))
     wanted = max(1, way.messages)
     arrived = {number: ns for number, (messages, ns) in noted.items() if messages == wanted}
-    return Sent(sent_ns, arrived, skipped)
+    return Sent(sent_ns, arrived)
 
 
-async def send_ours(url: str, way: Way, size: int, fps: float, count: int) -> tuple[dict[int, int], int]:
+async def send_ours(url: str, way: Way, size: int, fps: float, count: int) -> dict[int, int]:
     """Over our session, as an application does: only what there is room for."""
     endpoint, sent_ns = await connect(url + "/offer"), {}
     session = new_session(Role.SENDER)
@@ -88,7 +87,7 @@ async def send_ours(url: str, way: Way, size: int, fps: float, count: int) -> tu
         await asyncio.sleep(GRACE_S)
         await connection.close()
         await following
-    return sent_ns, count - len(sent_ns)
+    return sent_ns
 
 
 async def _follow(connection: Connection) -> None:
@@ -96,7 +95,7 @@ async def _follow(connection: Connection) -> None:
         pass
 
 
-async def send_bare(url: str, way: Way, size: int, fps: float, count: int) -> tuple[dict[int, int], int]:
+async def send_bare(url: str, way: Way, size: int, fps: float, count: int) -> dict[int, int]:
     """Over a data channel of aiortc and nothing else."""
     peer, channel = bare(way.reliable)
     opened = asyncio.Event()
@@ -104,7 +103,8 @@ async def send_bare(url: str, way: Way, size: int, fps: float, count: int) -> tu
     sent_ns = {}
     try:
         await peer.setLocalDescription(await peer.createOffer())
-        answer = await ask(url + "/bare", peer.localDescription.sdp, reliable=str(int(way.reliable)))
+        how = {"reliable": str(int(way.reliable)), "task": str(int(way.task))}
+        answer = await ask(url + "/bare", peer.localDescription.sdp, **how)
         await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
         await opened.wait()
         async for number in paced(fps, count):
@@ -115,7 +115,7 @@ async def send_bare(url: str, way: Way, size: int, fps: float, count: int) -> tu
         await asyncio.sleep(GRACE_S)
     finally:
         await peer.close()
-    return sent_ns, 0
+    return sent_ns
 
 
 def bare(reliable: bool) -> tuple[Any, Any]:
@@ -188,15 +188,26 @@ def receive_ours(log: Log) -> Callable[[WebRtcEndpoint], Awaitable[None]]:
 
 def receive_bare(log: Log) -> Callable[[web.Request], Awaitable[web.Response]]:
     """POST /bare: an offer, answered as `WebRtcListener` answers it, with one channel that is noted."""
+    tasks: list[asyncio.Task[None]] = []  # for as long as the process lives
 
     async def answer(request: web.Request) -> web.Response:
         peer, channel = bare(request.query["reliable"] == "1")
-        channel.on("message", log.note)
+        if request.query["task"] == "1":
+            inbox: asyncio.Queue[bytes] = asyncio.Queue()
+            channel.on("message", inbox.put_nowait)
+            tasks.append(asyncio.create_task(_note_all(inbox, log)))
+        else:
+            channel.on("message", log.note)
         await peer.setRemoteDescription(RTCSessionDescription(await request.text(), "offer"))
         await peer.setLocalDescription(await peer.createAnswer())
         return web.Response(status=201, text=peer.localDescription.sdp, content_type="application/sdp")
 
     return answer
+
+
+async def _note_all(inbox: asyncio.Queue[bytes], log: Log) -> None:
+    while True:
+        log.note(await inbox.get())
 
 
 async def receiving() -> None:

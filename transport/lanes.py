@@ -55,6 +55,10 @@ class Outbox:
         """Bytes that wait on `lanes` (all of them by default)."""
         return sum(len(item.data) for lane in lanes or tuple(Lane) for item in self._lanes[lane])
 
+    def room(self, *lanes: Lane) -> int:
+        """Packets that the fullest of `lanes` still takes."""
+        return min(self._limit - len(self._lanes[lane]) for lane in lanes)
+
     def has_deltas(self) -> bool:
         """Whether anything waits that the application handed over."""
         return any(item.version is not None for queue in self._lanes.values() for item in queue)

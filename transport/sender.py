@@ -107,6 +107,8 @@ class SenderSide:
             return 0
         queued = self._core.outbox.queued_bytes(Lane.ANCHOR, Lane.DELTA)
         left = self.rate.allowance(now, self._table.under_way()) - queued - self.buffered
+        room = self._core.outbox.room(Lane.ANCHOR, Lane.DELTA) - 1  # packets, and one for parity
+        left = min(left, room * self._config.max_piece)
         return max(0, left // 2 if self._protects() else left)
 
     def send_delta(

@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Iterator
 from types import FunctionType, ModuleType
 
+import pytest
+
 from tests.transport.toy import BLANK, SLOTS, new_session, patch
 from transport import DeltaReceived, Role, Session, State, StateCheck
 
@@ -102,6 +104,7 @@ def _reached(roots: tuple[object, ...]) -> Iterator[object]:
             yield one
 
 
+@pytest.mark.slow
 def test_a_day() -> None:
     day = Day()
     day.pass_time(2 * HOUR)

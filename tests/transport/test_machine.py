@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from random import Random
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -464,5 +465,5 @@ class Machine(RuleBasedStateMachine):
             self.mend()
 
 
-Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=25)
-TestMachine = Machine.TestCase
+Machine.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
+TestMachine = pytest.mark.slow(Machine.TestCase)

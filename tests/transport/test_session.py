@@ -28,6 +28,7 @@ from transport import (
     State,
     StateCheck,
 )
+from transport.config import Parity
 from transport.impair import Gilbert
 from transport.wire import (
     ALL_ARRIVED,
@@ -532,6 +533,16 @@ def test_an_idle_sender_asks_before_it_takes_the_peer_for_dead() -> None:
         now += 0.25
         sender.handle_timeout(now)
     assert sender.state is State.OPEN
+
+
+@pytest.mark.parametrize("parity", ["always", "never"])
+def test_who_heeds_the_allowance_never_finds_the_outbox_full(parity: Parity) -> None:
+    sender, _ = pair(SessionConfig(max_packet=64, parity=parity))
+    sender.path_is_behind(4_000)  # nothing leaves
+    while allowance := sender.allowance(0.1):
+        send(sender, 0.1, payload=bytes(min(allowance, 400)))
+    assert len(sender.datagrams_to_send(0.1)) == sender.trace.dropped("outbox-full") == 0
+    assert sender.queued_bytes > 50 * 40
 
 
 def test_what_is_dead_makes_room_before_anything_waits() -> None:
