@@ -167,7 +167,7 @@ def _connected(peer: RTCPeerConnection) -> asyncio.Event:
 async def ask(url: str, body: str | None = None, **query: str) -> str:
     """What the receiving process answers to a GET, or to a POST where there is a body. Raises PeerError."""
     async with aiohttp.ClientSession() as http:
-        call = http.get(url) if body is None else http.post(url, data=body, params=query)
+        call = http.get(url, params=query) if body is None else http.post(url, data=body, params=query)
         async with call as response:
             text = await response.text()
             if response.status >= 400:

@@ -42,18 +42,19 @@ BOTH = "both ends"
 def ways(size: int) -> list[Way]:
     """What is compared for updates of one size; ratios are to the first."""
     lossy = "unordered, never retransmitted"
-    task = (
-        "the receiving application is a task that waits for messages, as ours is; aiortc calls the others' first of all"
-    )
+    task = "the receiving application is a task that waits; the others' is called by aiortc first of all"
     found = [
         Way("bare channel", "lossy", f"a data channel of aiortc, {lossy}; ratios are to this one", 1),
-        Way("session", "webrtc", "our session over our adapter, as shipped"),
+        Way("session", "webrtc", "our session over our adapter, `on_event`"),
+        Way("session", "webrtc, to a task", f"our session over our adapter, `events()`; {task}", task=True),
         Way("bare channel", "lossy, to a task", f"{lossy}; {task}", 1, task=True),
         Way("bare channel", "reliable", "ordered and retransmitted, as a channel is by default", 1, reliable=True),
     ]
     pieces = -(-size // 1000)
     if pieces > 1:
-        found.append(Way("bare channel", f"lossy, {pieces} messages", f"{lossy}; in as many messages as ours", pieces))
+        about = f"{lossy}; in as many messages as ours"
+        found.append(Way("bare channel", f"lossy, {pieces} messages", about, pieces))
+        found.append(Way("bare channel", f"lossy, {pieces} messages, to a task", f"{about}; {task}", pieces, task=True))
     return found
 
 

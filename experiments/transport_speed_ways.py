@@ -23,7 +23,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from experiments import bench
 from experiments.latency_senders import ask
-from transport import DeltaReceived, Role, Session
+from transport import DeltaReceived, Event, Role, Session
 from transport.adapters.connection import Connection
 from transport.adapters.webrtc import WebRtcListener, connect
 from transport.adapters.webrtc_endpoint import WebRtcEndpoint
@@ -60,7 +60,7 @@ class Sent:
 
 async def send(url: str, way: Way, size: int, fps: float, count: int) -> Sent:
     """Send so many updates over a connection of its own."""
-    await ask(url + "/log")  # what came late of the run before
+    await ask(url + "/log", task=str(int(way.task)))  # what came late of the run before
     sent_ns = await (send_bare if way.messages else send_ours)(url, way, size, fps, count)
     noted = read_log(await ask(url + "/log"))
     wanted = max(1, way.messages)
@@ -154,6 +154,7 @@ class Log:
     """What arrived since it was last read."""
 
     def __init__(self) -> None:
+        self.task = False  # whether the next session's application is a task
         self._noted: Noted = {}
 
     def note(self, data: bytes) -> None:
@@ -163,6 +164,7 @@ class Log:
 
     async def hand_out(self, request: web.Request) -> web.Response:
         """GET /log: once."""
+        self.task = request.query.get("task") == "1"
         noted, self._noted = self._noted, {}
         return web.json_response([[number, *one] for number, one in noted.items()])
 
@@ -176,12 +178,21 @@ def receive_ours(log: Log) -> Callable[[WebRtcEndpoint], Awaitable[None]]:
     """The receiving application over our session."""
 
     async def receive(endpoint: WebRtcEndpoint) -> None:
-        async with Connection(new_session(Role.RECEIVER), endpoint) as connection:
-            async for event in connection.events():
-                if isinstance(event, DeltaReceived):
-                    log.note(event.payload)
-                    connection.session.applied(event.version, connection.clock())
-                    connection.flush()
+        session = new_session(Role.RECEIVER)
+        if log.task:
+            async with Connection(session, endpoint) as connection:
+                async for event in connection.events():
+                    take(connection, event)
+            return
+        connection = Connection(session, endpoint, on_event=lambda event: take(connection, event))
+        async with connection:
+            await connection.left(endpoint)
+
+    def take(connection: Connection, event: Event) -> None:
+        if isinstance(event, DeltaReceived):
+            log.note(event.payload)
+            connection.session.applied(event.version, connection.clock())
+            connection.flush()
 
     return receive
 

@@ -47,12 +47,15 @@ class Outbox:
     def __init__(self, limit: int = 64) -> None:
         self._limit = limit
         self._lanes: dict[Lane, deque[Item]] = {lane: deque() for lane in Lane}
+        self._count = 0
 
     def __len__(self) -> int:
-        return sum(len(queue) for queue in self._lanes.values())
+        return self._count
 
     def queued_bytes(self, *lanes: Lane) -> int:
         """Bytes that wait on `lanes` (all of them by default)."""
+        if not self._count:
+            return 0
         return sum(len(item.data) for lane in lanes or tuple(Lane) for item in self._lanes[lane])
 
     def room(self, *lanes: Lane) -> int:
@@ -61,7 +64,7 @@ class Outbox:
 
     def has_deltas(self) -> bool:
         """Whether anything waits that the application handed over."""
-        return any(item.version is not None for queue in self._lanes.values() for item in queue)
+        return self._count > 0 and any(item.version is not None for queue in self._lanes.values() for item in queue)
 
     def push(self, item: Item) -> bool:
         """Queue `item`; False, and nothing queued, when its lane is full."""
@@ -69,6 +72,7 @@ class Outbox:
         if len(queue) >= self._limit:
             return False
         queue.append(item)
+        self._count += 1
         return True
 
     def expire(self, now: float) -> list[Item]:
@@ -81,21 +85,28 @@ class Outbox:
 
     def clear(self, lane: Lane) -> None:
         """Forget what waits on one lane."""
+        self._count -= len(self._lanes[lane])
         self._lanes[lane].clear()
 
     def _take(self, unwanted: Callable[[Item], bool]) -> list[Item]:
         taken: list[Item] = []
+        if not self._count:
+            return taken
         for lane, queue in self._lanes.items():
             out = [item for item in queue if unwanted(item)]
             if out:
                 taken += out
                 self._lanes[lane] = deque(item for item in queue if not unwanted(item))
+        self._count -= len(taken)
         return taken
 
     def pop(self, *lanes: Lane) -> Item | None:
         """The next item of the first of `lanes` (all, in order, by default) that has one."""
+        if not self._count:
+            return None
         for lane in lanes or tuple(Lane):
             if self._lanes[lane]:
+                self._count -= 1
                 return self._lanes[lane].popleft()
         return None
 

@@ -57,6 +57,8 @@ class Pieces:
 
     def settle(self, newest: int) -> list[int]:
         """Take out what is no longer wanted, and return it: versions up to the newest handed up, and too many."""
+        if not self._puzzles:
+            return []
         gone = [version for version in self._puzzles if version <= newest]
         rest = sorted(version for version in self._puzzles if version > newest)
         gone += rest[: max(0, len(rest) - _MOST)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from transport.core import Core, earliest
@@ -60,15 +59,13 @@ class ReceiverSide:
         if not 0 < version < MAX_VERSION or (delta.distance and base <= 0):
             self._core.drop(now, "bad-base", version=version, base=base)
             return
-        if delta.part is not None:
-            payload = self._whole(version, delta, delta.part, now)
-            if payload is None:
-                return
-            delta = replace(delta, payload=payload)
+        payload = delta.payload if delta.part is None else self._whole(version, delta, delta.part, now)
+        if payload is None:
+            return
         in_order = self._note_arrival(version, now)
         reason = self._why_not(version, base)
         if reason is None:
-            self._hand_up(delta, version, base, now)
+            self._hand_up(delta, payload, version, base, now)
         else:
             self._core.drop(now, reason, version=version, base=base)
         if reason == "missing-base":
@@ -117,7 +114,7 @@ class ReceiverSide:
     def _holds(self, version: int) -> bool:
         return version == 0 or version in self._applied or version in self._pending
 
-    def _hand_up(self, delta: Delta, version: int, base: int, now: float) -> None:
+    def _hand_up(self, delta: Delta, payload: bytes, version: int, base: int, now: float) -> None:
         if len(self._pending) >= self._config.history:
             self._core.drop(now, "application-behind", version=version)
             return
@@ -130,8 +127,8 @@ class ReceiverSide:
         capture_ms = expand(delta.capture_ms, expected)
         if capture_ms > self._capture_ms or first:
             self._capture_ms, self._capture_at = capture_ms, now
-        self._core.trace.add(now, "arrived", version=version, capture_ms=capture_ms, size=len(delta.payload))
-        self._core.events.append(DeltaReceived(version, base, delta.payload, capture_ms, delta.state_hash))
+        self._core.trace.add(now, "arrived", version=version, capture_ms=capture_ms, size=len(payload))
+        self._core.events.append(DeltaReceived(version, base, payload, capture_ms, delta.state_hash))
 
     def on_heartbeat(self, heartbeat: Heartbeat, now: float) -> None:
         """Check the sender's claim; answer when it is wrong, or when we have been silent for long."""

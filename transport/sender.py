@@ -144,6 +144,8 @@ class SenderSide:
     def _pieces(self, payload: bytes) -> list[tuple[Part | None, bytes]]:
         """The payload as packets carry it, and their parity where that pays."""
         size = len(payload)
+        if size <= self._config.max_payload and not self._protects():
+            return [(None, payload)]
         count = max(1, -(-size // self._config.max_piece)) if size > self._config.max_payload else 1
         parts = [Part(i, count, size) for i in range(count + 1)]
         whole = parts[0].whole

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from transport.errors import ConnectionClosed
-from transport.impair import Link
+from transport.impair import Link, Route
 from transport.lanes import Lane
 from transport.wire import CloseCode
 
 
 class Endpoint(Protocol):
-    """One end of a packet path. Packets may be lost, doubled or reordered; they are never cut."""
+    """One end of a packet path. Packets may be lost, doubled or reordered; they are never cut.
+
+    One that shows its `Inbox` as `inbox` has its packets read in the very call that brings them: not one whose
+    `send` makes that call at the other end.
+    """
 
     def send(self, lane: Lane, data: bytes) -> None:
         """Send or drop, never wait; `ConnectionClosed` once the path is gone."""
@@ -42,10 +47,13 @@ class Inbox:
         self._wake = asyncio.Event()
         self._closed: ConnectionClosed | None = None
         self.overflowed = 0
+        self.taker: Callable[[bytes], bool] | None = None  # takes packets at once; False: not now
 
     def put(self, data: bytes) -> None:
         """Add one packet."""
         if self._closed is not None:
+            return
+        if self.taker is not None and not self._packets and self.taker(data):
             return
         if len(self._packets) >= self._limit:
             self._packets.popleft()
@@ -74,9 +82,9 @@ class Inbox:
 
 
 class ImpairedEndpoint:
-    """Puts a `Link` in front of what an endpoint sends, in real time."""
+    """Puts a `Link` or a `Route` in front of what an endpoint sends, in real time."""
 
-    def __init__(self, endpoint: Endpoint, link: Link) -> None:
+    def __init__(self, endpoint: Endpoint, link: Link | Route) -> None:
         self._endpoint = endpoint
         self._link = link
         self._timer: asyncio.TimerHandle | None = None

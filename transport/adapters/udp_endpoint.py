@@ -68,22 +68,22 @@ class UdpEndpoint:
         self.heard_at = asyncio.get_running_loop().time()
         self._transport, self._seal, self._address = transport, seal, address
         self._on_close = on_close
-        self._inbox = Inbox()
+        self.inbox = Inbox()
 
     def take(self, packet: bytes) -> None:
         """A packet of this peer, its tag checked."""
         self.heard_at = asyncio.get_running_loop().time()
         if packet != KNOCK:
-            self._inbox.put(packet)
+            self.inbox.put(packet)
 
     def end(self, reason: str) -> None:
         """Nothing more will come."""
-        self._inbox.end(reason)
+        self.inbox.end(reason)
 
     def send(self, lane: Lane, data: bytes) -> None:
         """Send at once; a delta is dropped when the socket is already behind."""
-        if self._inbox.ended is not None:
-            raise self._inbox.ended
+        if self.inbox.ended is not None:
+            raise self.inbox.ended
         try:
             wanted = may_send(lane, data, self.buffered_amount, self.trace, asyncio.get_running_loop().time())
         except ConnectionClosed as error:
@@ -94,7 +94,7 @@ class UdpEndpoint:
 
     async def receive(self) -> bytes:
         """The next packet of this peer."""
-        return await self._inbox.get()
+        return await self.inbox.get()
 
     @property
     def buffered_amount(self) -> int:

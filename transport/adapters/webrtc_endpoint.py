@@ -42,7 +42,7 @@ class WebRtcEndpoint:
         make = self.peer_connection.createDataChannel
         self._control = make("control", negotiated=True, id=0)
         self._delta = make("delta", ordered=False, maxRetransmits=0, negotiated=True, id=1)
-        self._inbox = Inbox()
+        self.inbox = Inbox()
         self._settled = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
         for channel in (self._control, self._delta):
@@ -54,8 +54,8 @@ class WebRtcEndpoint:
     async def opened(self) -> None:
         """Wait until both channels are open; `ConnectionClosed` when that fails."""
         await self._settled.wait()
-        if self._inbox.ended is not None:
-            raise self._inbox.ended
+        if self.inbox.ended is not None:
+            raise self.inbox.ended
 
     def _on_channel_open(self) -> None:
         if self._control.readyState == self._delta.readyState == "open":
@@ -65,20 +65,20 @@ class WebRtcEndpoint:
         if isinstance(data, str):
             self.trace.drop(asyncio.get_running_loop().time(), "text-message", size=len(data))
         else:
-            self._inbox.put(data[: MAX_PACKET + 1])  # one byte too many: the session will name it
+            self.inbox.put(data[: MAX_PACKET + 1])  # one byte too many: the session will name it
 
     def _on_state(self) -> None:
         if self.peer_connection.connectionState in ("failed", "closed"):
             self._end(f"the peer connection {self.peer_connection.connectionState}")
 
     def _end(self, reason: str) -> None:
-        self._inbox.end(reason)
+        self.inbox.end(reason)
         self._settled.set()
 
     def send(self, lane: Lane, data: bytes) -> None:
         """Send on the lane's channel; a delta is dropped when the stack is already behind."""
-        if self._inbox.ended is not None:
-            raise self._inbox.ended
+        if self.inbox.ended is not None:
+            raise self.inbox.ended
         channel = self._delta if lane is Lane.DELTA else self._control
         now = asyncio.get_running_loop().time()
         try:
@@ -93,7 +93,7 @@ class WebRtcEndpoint:
 
     async def receive(self) -> bytes:
         """The next packet of either channel."""
-        return await self._inbox.get()
+        return await self.inbox.get()
 
     @property
     def buffered_amount(self) -> int:

@@ -46,7 +46,7 @@ class WebSocketEndpoint:
     ) -> None:
         self.trace = trace or Trace(limit=256)
         self._websocket, self._transport, self._http = websocket, transport, http
-        self._inbox = Inbox()
+        self.inbox = Inbox()
         self._queue: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
@@ -56,14 +56,14 @@ class WebSocketEndpoint:
 
     async def _read(self) -> None:
         try:
-            while self._inbox.ended is None:
+            while self.inbox.ended is None:
                 self._take(await self._websocket.receive())
         finally:
             self._end("the WebSocket was closed")
 
     def _take(self, message: aiohttp.WSMessage) -> None:
         if message.type is aiohttp.WSMsgType.BINARY:
-            self._inbox.put(message.data[: MAX_PACKET + 1])  # one byte too many: the session will name it
+            self.inbox.put(message.data[: MAX_PACKET + 1])  # one byte too many: the session will name it
         elif message.type is aiohttp.WSMsgType.TEXT:
             self.trace.drop(asyncio.get_running_loop().time(), "text-message", size=len(message.data))
         elif message.type is aiohttp.WSMsgType.ERROR:
@@ -73,7 +73,7 @@ class WebSocketEndpoint:
 
     async def _write(self) -> None:
         try:
-            while self._queue or self._inbox.ended is None:
+            while self._queue or self.inbox.ended is None:
                 if self._queue:
                     await self._websocket.send_bytes(self._queue.popleft())
                 else:
@@ -83,13 +83,13 @@ class WebSocketEndpoint:
             self._end(f"the WebSocket was lost: {str(error) or type(error).__name__}")
 
     def _end(self, reason: str) -> None:
-        self._inbox.end(reason)
+        self.inbox.end(reason)
         self._wake.set()
 
     def send(self, lane: Lane, data: bytes) -> None:
         """Queue for the writer; a delta is dropped when the socket is already behind."""
-        if self._inbox.ended is not None:
-            raise self._inbox.ended
+        if self.inbox.ended is not None:
+            raise self.inbox.ended
         try:
             wanted = may_send(lane, data, self.buffered_amount, self.trace, asyncio.get_running_loop().time())
         except ConnectionClosed as error:
@@ -101,7 +101,7 @@ class WebSocketEndpoint:
 
     async def receive(self) -> bytes:
         """The next packet."""
-        return await self._inbox.get()
+        return await self.inbox.get()
 
     @property
     def buffered_amount(self) -> int:
