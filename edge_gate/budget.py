@@ -110,21 +110,30 @@ class Bought:
     set_to: Bytes  # (rows, cols): levels, 0 for none
     refine_to: Bytes  # (rows, cols): levels, 0 for none
     moved: NDArray[np.bool_]  # (rows, cols)
-    surplus: float  # gain, less what the bits cost at the asked price
+    surplus: float  # gain, less its price
 
 
-def buy(offer: Offer, allowance: Allowance, price: float) -> Bought:
-    """The edits that are worth more than `price` a bit, best gain per bit first, while the allowance lasts.
+@dataclass(frozen=True)
+class Price:
+    """What spending must spare the model, in the unit of gains."""
 
-    Each cell gets the option with the largest gain after its bits are paid; where the bits run out, a cheaper one.
+    bit: float
+    token: float = 0.0
+
+
+def buy(offer: Offer, allowance: Allowance, price: Price) -> Bought:
+    """The edits that are worth their price, best gain for its share of what is left first, while that lasts.
+
+    Each cell gets the option with the largest gain after it is paid; where the bits run out, a cheaper one.
     """
     gain, bits = offer.options()
-    net = gain - np.float32(price) * bits
+    net = gain - np.float32(price.bit) * bits - np.float32(price.token)
+    share = bits / max(allowance.bits, 1.0) + 1 / max(allowance.tokens, 1)
     levels = offer.set_gain.shape[-1]
     best = net.argmax(1)
     cells = np.arange(len(best))
     wanted = np.flatnonzero(net[cells, best] > 0)
-    order = wanted[np.argsort(-gain[wanted, best[wanted]] / bits[wanted, best[wanted]], kind="stable")]
+    order = wanted[np.argsort(-gain[wanted, best[wanted]] / share[wanted, best[wanted]], kind="stable")]
     chosen = np.full(len(best), -1)
     left, tokens, surplus = allowance.bits, allowance.tokens, 0.0
     for cell in order.tolist():
@@ -166,18 +175,18 @@ class Renewed:
     levels: int  # 0 for nothing
     told: NDArray[np.bool_]  # (N,): the numbers told as they are seen; the others of these levels are repeated
     bits: float
-    surplus: float  # gain, less what the bits cost at the asked price
+    surplus: float  # gain, less its price
 
 
-def renew(offer: GistOffer, bits: float, price: float, edit_bits: float = 4.0) -> Renewed:
-    """The levels, and of them the numbers, that are worth more than `price` a bit and cost no more than `bits`."""
-    tell = offer.gain - np.float32(price) * offer.told_bits
-    told = tell > -np.float32(price) * offer.kept_bits
+def renew(offer: GistOffer, bits: float, price: Price, edit_bits: float = 4.0) -> Renewed:
+    """The levels, and of them the numbers, that are worth their price and cost no more than `bits`; one token."""
+    tell = offer.gain - np.float32(price.bit) * offer.told_bits
+    told = tell > -np.float32(price.bit) * offer.kept_bits
     cost = np.where(told, offer.told_bits, offer.kept_bits)
     starts = offer.edges[:-1]
     costs = np.cumsum(np.add.reduceat(cost, starts, axis=1), 1) + edit_bits
     gains = np.cumsum(np.add.reduceat(np.where(told, offer.gain, 0), starts, axis=1), 1)
-    net = np.where(costs <= bits, gains - price * costs, -np.inf)
+    net = np.where(costs <= bits, gains - price.bit * costs - price.token, -np.inf)
     way, level = np.unravel_index(int(net.argmax()), net.shape)
     if not net[way, level] > 0:
         return Renewed(0, np.zeros(offer.gain.shape, bool), 0.0, 0.0)

@@ -1,6 +1,6 @@
 """The gate: what in this frame is news to the receiver?
 
-    luma --Glance (a thumbnail, no network)--> has anything moved at all? --no--> nothing runs, nothing is sent
+    frame --Glance (a thumbnail, no network)--> has anything moved at all? --no--> nothing runs, nothing is sent
                                                         |yes
     latents seen now, canvas's values as latents --novelty--> a score per cell, 0 to 1
                                               --losses--> what every edit would spare the model
@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_gate.budget import TICK_S
-from edge_gate.motion import shrink
 
 Floats = NDArray[np.float32]
 T = TypeVar("T", bound=np.generic)
 
 GLANCE_BLOCK = 8  # pixels on a side of a thumbnail's pixel
 UNKNOWN_NOVELTY = np.float32(1.0)
+_OTHER_COLOUR = 0.6  # what a change of one colour counts, against one of all three
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class GateConfig:
     gist_jump: float = 0.01  # the same for the gist, which noise moves less
     blend: float = 0.35  # share of the newest look in the average of what has not jumped
     glance: float = 2.5  # brightness levels that a thumbnail pixel must change by to wake the tokenizer
-    look_every_s: float = 1.0  # the tokenizer looks this often whatever the glance says
+    look_every_s: float = 1.0  # the tokenizer looks this long after the glance woke it, whatever the glance says
+    look_at_least_s: float = 16.0  # then after twice as long each time, up to this
     coverage: float = 0.25  # share of a cell that must be in the frame: no more than the last corner at rest has
 
 
@@ -157,26 +158,37 @@ def _axis_coverage(side: int, start: int, cell: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class GlanceState:
-    """The thumbnail at the tokenizer's last look, and when that was."""
+    """The thumbnail at the last look, when that was, and how long after it the next is due whatever happens."""
 
-    thumbnail: Floats | None = None  # (rows, cols)
+    thumbnail: Floats | None = None  # (rows, cols, 3)
     looked_s: float = -np.inf
+    wait_s: float = 0.0
 
 
-def glance(state: GlanceState, picture: Floats, now: float, config: GateConfig) -> tuple[bool, GlanceState]:
-    """Is a closer look due? `picture` is full-size luma; the state moves on only when it is.
+def thumbnail(pixels: NDArray[np.uint8]) -> Floats:
+    """(H // 8, W // 8, 3): the mean of each block of a frame (H, W, 3); what does not fill a block is cut off."""
+    n = GLANCE_BLOCK
+    rows, cols = pixels.shape[0] // n, pixels.shape[1] // n
+    strips = pixels[: rows * n, : cols * n].reshape(rows, n, cols * n * 3).sum(1, dtype=np.uint16)
+    return strips.reshape(rows, cols, n, 3).sum(2, dtype=np.float32) / np.float32(n * n)
+
+
+def glance(state: GlanceState, small: Floats, now: float, config: GateConfig) -> tuple[bool, GlanceState]:
+    """Is a closer look due? `small` is the frame's thumbnail; the state moves on only when it is.
 
     A change of exposure or mains flicker lifts the whole picture alike and is taken out before comparing.
     """
-    small = shrink(picture, GLANCE_BLOCK)
     before = state.thumbnail
-    if before is None or before.shape != small.shape or now - state.looked_s >= config.look_every_s - TICK_S:
-        return True, GlanceState(small, now)
+    if before is None or before.shape != small.shape:
+        return True, GlanceState(small, now, config.look_every_s)
     gain = np.median(small) / max(float(np.median(before)), 1.0)
-    change = float(np.abs(small - before * np.float32(gain)).max())
-    if change < config.glance:
-        return False, state
-    return True, GlanceState(small, now)
+    changed = small - before * np.float32(gain)
+    brighter = float(np.abs(changed.mean(-1)).max())
+    if max(brighter, _OTHER_COLOUR * float(np.abs(changed).max())) >= config.glance:
+        return True, GlanceState(small, now, config.look_every_s)
+    if now - state.looked_s >= state.wait_s - TICK_S:
+        return True, GlanceState(small, now, min(2 * state.wait_s, config.look_at_least_s))
+    return False, state
 
 
 @dataclass(frozen=True)

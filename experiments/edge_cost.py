@@ -44,8 +44,8 @@ from vidtok.tokenizer.edge import EdgeEncoder, pad_to_grid
 JPEG_QUALITY = 75
 CHILD_TIMEOUT_S = 120.0
 PARTS = {
-    "motion": "following the camera (phase correlation), and looking for where cells came from",
-    "glance": "brightness and thumbnail: is a closer look due?",
+    "motion": "following the camera (phase correlation) when a look is due, and looking for where cells came from",
+    "glance": "the thumbnail: is a closer look due?",
     "encoder": "the network, from padding the frame to latents; runs only when a look is due",
     "gist": "the second network, from the first one's features to the gist; at most every 0.1 s",
     "gate": "steadied latents, novelty, costs of every cell, what the budget buys",
@@ -53,8 +53,8 @@ PARTS = {
     "rest": "session, packets, bookkeeping",
 }
 NAMES = {  # in vidtok.live.sender
-    "motion": ("track_pan", "cell_moves"),
-    "glance": ("luma", "glance"),
+    "motion": ("luma", "track_pan", "cell_moves"),
+    "glance": ("thumbnail", "glance"),
     "gate": (
         "steady",
         "quantise",
@@ -149,9 +149,9 @@ def edge(clip: Clip) -> Pass:
             "encoder_macs_per_frame": round(network / clip.count),
             "gist_macs_per_frame": round(second / clip.count),
             "glance_macs_per_frame": round(glanced),
-            "motion_macs_per_frame": round(motion),
+            "motion_macs_per_frame": round(motion * len(looks.seen) / clip.count),
         }
-        macs = network + second + (glanced + motion) * clip.count
+        macs = network + second + glanced * clip.count + motion * len(looks.seen)
         return Spent(total, {part: spent.get(part, 0.0) for part in PARTS}, macs, taped.bytes, more)
 
     return once
@@ -200,18 +200,18 @@ def gist_macs(width: int, height: int) -> int:
 
 
 def glance_macs(size: tuple[int, int]) -> float:
-    """Of one frame: three multiply-adds a pixel for brightness, one addition for the thumbnail."""
-    return 4.0 * size[0] * size[1]
+    """Of one frame: three additions a pixel for the thumbnail."""
+    return 3.0 * size[0] * size[1]
 
 
 def motion_macs(size: tuple[int, int]) -> float:
-    """Of one frame, an estimate: the shrunk picture and three real FFTs.
+    """Of one look, an estimate: brightness, the shrunk picture and three real FFTs.
 
     An FFT of N real numbers takes about 2.5 N log2 N operations, two of which make a multiply-add.
     """
     factor = -(-max(size) // LONGEST)
     points = (size[0] // factor) * (size[1] // factor)
-    return size[0] * size[1] + 3 * 1.25 * points * math.log2(points)
+    return 4 * size[0] * size[1] + 3 * 1.25 * points * math.log2(points)
 
 
 def network(clip: Clip) -> Pass:

@@ -20,6 +20,7 @@ from edge_gate.budget import (
     GistOffer,
     Ledger,
     Offer,
+    Price,
     buy,
     renew,
 )
@@ -152,7 +153,7 @@ def test_both_limits_hold_and_only_what_is_for_sale_is_bought(
     rng: np.random.Generator, allowance: Allowance, price: float
 ) -> None:
     offer = offer_of(rng)
-    bought = buy(offer, allowance, price)
+    bought = buy(offer, allowance, Price(price))
     bits, tokens = spent(offer, bought)
     assert bits <= allowance.bits + 1e-2
     assert tokens <= allowance.tokens
@@ -170,7 +171,7 @@ def test_both_limits_hold_and_only_what_is_for_sale_is_bought(
 @given(generators)
 def test_nothing_is_bought_for_nothing(rng: np.random.Generator) -> None:
     for allowance in (Allowance(0.0, 10), Allowance(1000.0, 0), Allowance(0.0, 0)):
-        bought = buy(offer_of(rng), allowance, 0.001)
+        bought = buy(offer_of(rng), allowance, Price(0.001))
         assert not picked(bought)
         assert bought.surplus == 0
 
@@ -178,7 +179,7 @@ def test_nothing_is_bought_for_nothing(rng: np.random.Generator) -> None:
 @given(generators, prices)
 def test_with_enough_to_spend_every_cell_gets_what_is_best_for_it(rng: np.random.Generator, price: float) -> None:
     offer = offer_of(rng)
-    bought = buy(offer, AMPLE, price)
+    bought = buy(offer, AMPLE, Price(price))
     for row, col in np.ndindex(offer.depth.shape):
         to_set = np.cumsum(offer.set_bits[row, col])
         held = int(offer.depth[row, col])
@@ -191,22 +192,25 @@ def test_with_enough_to_spend_every_cell_gets_what_is_best_for_it(rng: np.random
         assert gain - price * bits == pytest.approx(max(nets), abs=1e-4)
 
 
-@given(generators, st.integers(1, 25))
-def test_the_best_gain_per_bit_comes_first(rng: np.random.Generator, tokens: int) -> None:
+@given(generators, st.integers(1, 25), st.sampled_from([1e6, 1e9]))
+def test_the_best_gain_for_its_share_of_both_caps_comes_first(
+    rng: np.random.Generator, tokens: int, bits: float
+) -> None:
     offer = offer_of(rng)
-    everything, some = buy(offer, AMPLE, 0.002), buy(offer, Allowance(1e9, tokens), 0.002)
-    worth = {cell: np.divide(*gain_and_bits(offer, everything, *cell)) for cell in picked(everything)}
+    everything, some = buy(offer, AMPLE, Price(0.002)), buy(offer, Allowance(bits, tokens), Price(0.002))
+    told = {cell: gain_and_bits(offer, everything, *cell) for cell in picked(everything)}
+    worth = {cell: gain / (cost / bits + 1 / tokens) for cell, (gain, cost) in told.items()}
     taken = set(picked(some))
     assert len(taken) == min(tokens, len(worth))
     assert taken <= set(worth)
     left = max((worth[cell] for cell in worth if cell not in taken), default=0.0)
-    assert min((worth[cell] for cell in taken), default=1.0) >= left - 1e-6
+    assert min((worth[cell] for cell in taken), default=left) >= left * (1 - 1e-5)
 
 
 @given(generators, prices, prices)
 def test_the_dearer_a_bit_the_fewer_are_bought(rng: np.random.Generator, one: float, two: float) -> None:
     offer = offer_of(rng)
-    cheap, dear = (spent(offer, buy(offer, AMPLE, price)) for price in sorted((one, two)))
+    cheap, dear = (spent(offer, buy(offer, AMPLE, Price(price))) for price in sorted((one, two)))
     assert dear[0] <= cheap[0] + 1e-2
     assert dear[1] <= cheap[1]
 
@@ -214,7 +218,7 @@ def test_the_dearer_a_bit_the_fewer_are_bought(rng: np.random.Generator, one: fl
 @given(generators, st.integers(1, 12))
 def test_more_tokens_to_spend_never_buy_less(rng: np.random.Generator, tokens: int) -> None:
     offer = offer_of(rng)
-    less, more = (buy(offer, Allowance(1e9, count), 0.002) for count in (tokens, 2 * tokens))
+    less, more = (buy(offer, Allowance(1e9, count), Price(0.002)) for count in (tokens, 2 * tokens))
     assert set(picked(less)) <= set(picked(more))
     assert less.surplus <= more.surplus + 1e-6
 
@@ -240,7 +244,7 @@ def per_level(*gains: float) -> Floats:
 def test_levels_are_bought_as_long_as_each_is_worth_its_bits() -> None:
     offer = one_row(set_gain=per_level(5.0, 8.0, 9.0, 9.1))
     for price, levels in ((0.005, 4), (0.05, 3), (0.2, 2), (0.35, 0)):
-        assert buy(offer, AMPLE, price).set_to.ravel().tolist() == [levels] * 3
+        assert buy(offer, AMPLE, Price(price)).set_to.ravel().tolist() == [levels] * 3
 
 
 def test_where_the_bits_run_out_a_cheaper_edit_does() -> None:
@@ -251,22 +255,22 @@ def test_where_the_bits_run_out_a_cheaper_edit_does() -> None:
         (2 * 48.0 + 18, [4, 4, 1]),
         (60.0, [4, 0, 0]),
     ):
-        assert buy(offer, Allowance(bits, 10), 0.001).set_to.ravel().tolist() == levels
+        assert buy(offer, Allowance(bits, 10), Price(0.001)).set_to.ravel().tolist() == levels
 
 
 def test_a_move_is_the_cheaper_buy() -> None:
     offer = one_row(set_gain=per_level(5.0, 5.0, 5.0, 5.0), move_gain=np.array([[0, 4.9, 0]], np.float32))
-    bought = buy(offer, Allowance(8.0, 10), 0.02)
+    bought = buy(offer, Allowance(8.0, 10), Price(0.02))
     assert bought.moved.ravel().tolist() == [False, True, False]
     assert not bought.set_to.any()
-    assert buy(offer, AMPLE, 0.02).set_to.ravel().tolist() == [1, 0, 1]
-    assert buy(offer, AMPLE, 0.001).set_to.ravel().tolist() == [1, 1, 1]
+    assert buy(offer, AMPLE, Price(0.02)).set_to.ravel().tolist() == [1, 0, 1]
+    assert buy(offer, AMPLE, Price(0.001)).set_to.ravel().tolist() == [1, 1, 1]
 
 
 def test_a_refinement_costs_only_the_levels_that_are_missing() -> None:
     gains = per_level(0.0, 3.0, 6.0, 8.0)
     offer = one_row(refine_gain=gains, set_gain=gains, depth=np.array([[1, 2, 4]], np.uint8))
-    bought = buy(offer, Allowance(38.0 + 28.0, 10), 0.05)
+    bought = buy(offer, Allowance(38.0 + 28.0, 10), Price(0.05))
     assert bought.refine_to.ravel().tolist() == [4, 4, 0]
     assert bought.surplus == pytest.approx(2 * 8.0 - 0.05 * 66.0)
 
@@ -274,9 +278,17 @@ def test_a_refinement_costs_only_the_levels_that_are_missing() -> None:
 def test_what_spares_most_a_bit_comes_before_what_spares_most() -> None:
     gains = per_level(0.0, 0.0, 0.0, 10.0)
     gains[0, 1] = 4.0
-    bought = buy(one_row(set_gain=gains), Allowance(18.0 + 48.0, 10), 0.001)
+    bought = buy(one_row(set_gain=gains), Allowance(18.0 + 48.0, 10), Price(0.001))
     assert bought.set_to.ravel().tolist() == [4, 1, 0]
-    assert buy(one_row(set_gain=gains), Allowance(48.0, 10), 0.001).set_to.ravel().tolist() == [0, 1, 0]
+    offer = one_row(set_gain=gains)
+    assert buy(offer, Allowance(48.0, 1000), Price(0.001)).set_to.ravel().tolist() == [0, 1, 0]
+    assert buy(offer, Allowance(1e6, 1), Price(0.001)).set_to.ravel().tolist() == [4, 0, 0], "tokens are what is scarce"
+
+
+def test_a_token_has_a_price_too() -> None:
+    offer = one_row(set_gain=per_level(1.0, 1.5, 2.0, 2.5))
+    assert buy(offer, AMPLE, Price(0.0, 2.4)).set_to.ravel().tolist() == [4, 4, 4]
+    assert not buy(offer, AMPLE, Price(0.0, 2.6)).set_to.any()
 
 
 # The gist
@@ -299,7 +311,7 @@ def test_no_other_choice_of_numbers_and_levels_is_worth_more(
     rng: np.random.Generator, held: int, bits: float, price: float
 ) -> None:
     offer = gist_offer(rng, held)
-    got = renew(offer, bits, price)
+    got = renew(offer, bits, Price(price))
     worth = []
     for way in range(len(offer.told_bits)):
         for levels in range(1, len(EDGES)):
@@ -316,10 +328,10 @@ def test_no_other_choice_of_numbers_and_levels_is_worth_more(
 
 @given(generators, st.integers(0, 3))
 def test_a_number_that_is_not_held_is_told_with_its_level(rng: np.random.Generator, held: int) -> None:
-    got = renew(gist_offer(rng, held), 1000.0, 0.01)
+    got = renew(gist_offer(rng, held), 1000.0, Price(0.01))
     assert got.told[EDGES[held] : EDGES[got.levels]].all()
 
 
 def test_what_has_not_changed_is_not_told_again() -> None:
     offer = gist_offer(np.random.default_rng(0), 3)
-    assert renew(replace(offer, gain=np.zeros(EDGES[-1], np.float32)), 1000.0, 0.01).levels == 0
+    assert renew(replace(offer, gain=np.zeros(EDGES[-1], np.float32)), 1000.0, Price(0.01)).levels == 0

@@ -21,6 +21,7 @@ from edge_gate.novelty import (
     losses,
     novelty,
     steady,
+    thumbnail,
 )
 
 Floats = NDArray[np.float32]
@@ -214,8 +215,17 @@ def test_at_rest_every_cell_of_the_frame_is_shown_enough_to_be_sent(width: int, 
 
 
 def picture(rng: np.random.Generator) -> Floats:
-    small = rng.uniform(30, 200, (8, 10)).astype(np.float32)
-    return small.repeat(8, 0).repeat(8, 1)
+    return rng.uniform(30, 200, (8, 10, 3)).astype(np.float32)
+
+
+@given(generators, st.integers(8, 40), st.integers(8, 40))
+def test_a_thumbnail_is_the_mean_of_blocks(rng: np.random.Generator, height: int, width: int) -> None:
+    frame = rng.integers(0, 256, (height, width, 3), np.uint8)
+    small = thumbnail(frame)
+    assert small.shape == (height // 8, width // 8, 3)
+    row, col = (int(rng.integers(side)) for side in small.shape[:2])
+    block = frame[row * 8 : row * 8 + 8, col * 8 : col * 8 + 8]
+    assert np.allclose(small[row, col], block.mean((0, 1)), atol=1e-3)
 
 
 @given(generators, st.floats(0.9, 1.1))
@@ -228,11 +238,12 @@ def test_a_change_of_gain_wakes_nobody(rng: np.random.Generator, gain: float) ->
     assert after is state
 
 
-@given(generators, st.floats(0, 2.0))
+@given(generators, st.floats(0, 4.0))
 def test_sensor_noise_wakes_nobody(rng: np.random.Generator, sigma: float) -> None:
-    seen = picture(rng)
-    _, state = glance(GlanceState(), seen, 0.0, CONFIG)
-    due, _ = glance(state, seen + rng.normal(0, sigma, seen.shape).astype(np.float32), 0.1, CONFIG)
+    frame = picture(rng).repeat(8, 0).repeat(8, 1)
+    noisy = np.rint(frame + rng.normal(0, sigma, frame.shape)).astype(np.uint8)
+    _, state = glance(GlanceState(), thumbnail(frame.astype(np.uint8)), 0.0, CONFIG)
+    due, _ = glance(state, thumbnail(noisy), 0.1, CONFIG)
     assert not due
 
 
@@ -241,26 +252,40 @@ def test_a_small_local_change_wakes(rng: np.random.Generator, row: int, col: int
     seen = picture(rng)
     _, state = glance(GlanceState(), seen, 0.0, CONFIG)
     other = seen.copy()
-    other[row * 8 : row * 8 + 8, col * 8 : col * 8 + 8] += change
+    other[row, col] += change
     due, after = glance(state, other, 0.1, CONFIG)
     assert due
     assert after.looked_s == 0.1
     assert not glance(after, other, 0.2, CONFIG)[0]
 
 
+@given(generators, st.integers(0, 7), st.integers(0, 9))
+def test_another_colour_as_bright_wakes(rng: np.random.Generator, row: int, col: int) -> None:
+    seen = picture(rng)
+    _, state = glance(GlanceState(), seen, 0.0, CONFIG)
+    other = seen.copy()
+    other[row, col] += np.array([20, -10, -10], np.float32)
+    assert glance(state, other, 0.1, CONFIG)[0]
+
+
 @settings(max_examples=20)
 @given(st.sampled_from([5, 10, 25, 30]), st.floats(0.2, 3.0))
-def test_it_looks_every_so_often_at_a_still_picture(fps: int, every: float) -> None:
-    config = replace(CONFIG, look_every_s=every)
+def test_it_looks_less_and_less_often_at_a_still_picture(fps: int, every: float) -> None:
+    config = replace(CONFIG, look_every_s=every, look_at_least_s=4 * every)
     seen = picture(np.random.default_rng(0))
     state, looks = GlanceState(), []
-    for k in range(10 * fps):
+    for k in range(20 * fps):
         due, state = glance(state, seen, k / fps, config)
         looks += [k / fps] if due else []
     assert looks[0] == 0.0
     gaps = np.diff(looks)
-    assert ((gaps >= every - 2 * TICK_S) & (gaps < every + 1 / fps + 1e-9)).all()
-    assert 10 - looks[-1] <= every + 1 / fps + 1e-9
+    wanted = every * np.minimum(2.0 ** np.arange(len(gaps)), 4)
+    assert ((gaps >= wanted - 2 * TICK_S) & (gaps < wanted + 1 / fps + 1e-9)).all()
+    assert 20 - looks[-1] <= 4 * every + 1 / fps + 1e-9
+    seen = seen + 20 * np.eye(8, 10, dtype=np.float32)[..., None]
+    woken, state = glance(state, seen, 20.0, config)
+    assert woken
+    assert state.wait_s == every
 
 
 def test_slow_change_adds_up_until_it_wakes() -> None:
@@ -269,7 +294,7 @@ def test_slow_change_adds_up_until_it_wakes() -> None:
     state, looks = GlanceState(), 0
     for k in range(50):
         changing = seen.copy()
-        changing[:8, :8] += 0.5 * k
+        changing[0, 0] += 0.5 * k
         due, state = glance(state, changing, k / 10, config)
         looks += due
     assert 3 < looks < 15
@@ -291,16 +316,16 @@ def test_a_glance_state_is_a_value(rng: np.random.Generator) -> None:
 
 
 def test_another_size_wakes() -> None:
-    _, state = glance(GlanceState(), np.zeros((64, 64), np.float32), 0.0, CONFIG)
-    assert glance(state, np.zeros((64, 72), np.float32), 0.1, CONFIG)[0]
+    _, state = glance(GlanceState(), np.zeros((8, 8, 3), np.float32), 0.0, CONFIG)
+    assert glance(state, np.zeros((8, 9, 3), np.float32), 0.1, CONFIG)[0]
 
 
 def test_a_black_picture_is_no_division_by_zero() -> None:
-    black = np.zeros((64, 64), np.float32)
+    black = np.zeros((8, 8, 3), np.float32)
     _, state = glance(GlanceState(), black, 0.0, CONFIG)
     assert not glance(state, black, 0.1, CONFIG)[0]
     lit = black.copy()
-    lit[:8, :8] = 50
+    lit[0, 0] = 50
     assert glance(state, lit, 0.1, CONFIG)[0]
 
 

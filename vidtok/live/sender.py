@@ -29,6 +29,7 @@ from edge_gate.budget import (
     GistOffer,
     Ledger,
     Offer,
+    Price,
     Renewed,
     buy,
     renew,
@@ -45,6 +46,7 @@ from edge_gate.novelty import (
     renewal,
     shift_cells,
     steady,
+    thumbnail,
 )
 from transport.events import BaseLost, Event, FeedbackReceived, Refresh
 from transport.session import Session
@@ -62,6 +64,7 @@ MOST_MOVES = 300  # in one frame: with the pan they must fit one packet, whateve
 FRAME_SHARE = 0.5  # of what is left of the second, for one frame: something is kept for the next
 SMALL_BITS = 800  # of what is left are never divided: even a small cap buys something
 PACKET_BITS = 8 * 40  # what a packet and its acknowledgement cost beside the payload, below the session too
+PATIENCE_S = 0.5  # until what was not worth telling is weighed again
 _TRIES = 4  # at fitting the payload into what may be spent
 
 
@@ -72,6 +75,7 @@ class SendConfig:
     caps: Caps = field(default_factory=Caps)
     gate: GateConfig = field(default_factory=GateConfig)
     price: float = 2.0  # what a thousand bits must spare the model to be worth sending: low is fine, high is coarse
+    token_price: float = 0.0  # what a model token must spare the model beside its bits
     levels: int = LEVELS  # levels that a cell is told on at most
     first_s: float = 3.0  # how long news is expected to last when it has just come
     last_s: float = 8.0  # and at most, however long it has stood
@@ -135,7 +139,7 @@ class Sender:
         self._view: View | None = None
         self._looked = False
         self._told_s = 0.0
-        self._settled: tuple[int, View] | None = None  # base version and view between which nothing is left to say
+        self._settled: tuple[int, View, float] | None = None  # base version and view: nothing to say before when
         self._still = np.zeros((grid.rows, grid.cols), np.float32)
 
     def canvas_at(self, version: int) -> Canvas | None:
@@ -169,7 +173,7 @@ class Sender:
         view, looked = self._view, self._looked
         if view is None:
             raise ValueError("tell() before the first look()")
-        if self._settled == (base.version, view):
+        if self._settled is not None and self._settled[:2] == (base.version, view) and time_s < self._settled[2]:
             return self._report(looked, self._still, None, 0)
         before = base.panned(view.position[0] - base.position[0], view.position[1] - base.position[1])
         held = dequantise(before.values)
@@ -178,9 +182,11 @@ class Sender:
         score = np.where(shown >= self.config.gate.coverage, score * shown, 0).astype(np.float32)
         moves = self._moves(view, held, before, score)
         offer = self._offer(view, held, before, shown, moves, time_s)
-        edits, payloads = self._choose(view, base, offer, moves, time_s, now)
+        funds = self._funds(time_s, now)
+        edits, payloads = self._choose(view, base, offer, moves, funds)
         if not payloads:
-            self._settle(base, view, time_s)
+            if funds.bits >= SMALL_BITS / 2 and funds.tokens > 1:
+                self._settle(base, view, time_s)
             return self._report(looked, score, None, 0)
         self.ledger.spend(time_s, _wire_bits(payloads), edits.tokens)
         sent = self._send(base, payloads, time_s, now)
@@ -189,17 +195,15 @@ class Sender:
     # -- seeing
 
     def look(self, pixels: NDArray[np.uint8], time_s: float) -> None:
-        """Follow the camera, glance, and run the tokenizer if something may have changed."""
-        picture = luma(pixels)
-        position = (0, 0)
-        if self.config.pan:
-            self._pan = track_pan(self._pan, picture)
-            position = self._pan.position
-        due, glanced = glance(self._gate.glance, picture, time_s, self.config.gate)
-        moved = self._view is not None and self._view.position != position
-        self._looked = due or moved or self._view is None
+        """Glance; if something may have changed, follow the camera and run the tokenizer."""
+        self._looked, glanced = glance(self._gate.glance, thumbnail(pixels), time_s, self.config.gate)
         if not self._looked:
             return
+        position = (0, 0)
+        if self.config.pan:
+            self._pan = track_pan(self._pan, luma(pixels))
+            position = self._pan.position
+        moved = self._view is not None and self._view.position != position
         quiet = self._gate.quiet or QuietState.start(self.grid.rows, self.grid.cols, time_s)
         before = self._gate.latents
         if self._view is not None and moved:
@@ -222,25 +226,29 @@ class Sender:
 
     # -- choosing
 
-    def _choose(
-        self, view: View, base: Canvas, offer: Offer, moves: NDArray[np.int8], time_s: float, now: float
-    ) -> tuple[Patch, list[tuple[Patch, bytes]]]:
-        """What to send, as one patch and as the payloads that carry it; none when nothing is worth sending."""
+    def _funds(self, time_s: float, now: float) -> Allowance:
+        """What this frame may spend, its first header aside."""
         left = self.ledger.left(time_s)
         free = left.bits - min(CONTROL_BITS, self.ledger.caps.kbps * 250)
         bits = min(max(free * FRAME_SHARE, min(free, SMALL_BITS)), self.session.allowance(now) * 8.0) - HEADER_BITS
-        tokens = math.ceil(left.tokens * FRAME_SHARE)
+        return Allowance(bits, math.ceil(left.tokens * FRAME_SHARE))
+
+    def _choose(
+        self, view: View, base: Canvas, offer: Offer, moves: NDArray[np.int8], funds: Allowance
+    ) -> tuple[Patch, list[tuple[Patch, bytes]]]:
+        """What to send, as one patch and as the payloads that carry it; none when nothing is worth sending."""
+        bits, tokens = funds.bits, funds.tokens
         pan = Pan(view.position[0] - base.position[0], view.position[1] - base.position[1])
         panned = int(pan != Pan(0, 0))
         share = 1.0 if tokens >= panned else 0.0
-        price = self.config.price / 1000
+        price = Price(self.config.price / 1000, self.config.token_price)
         gist_offer = self._gist_offer(view, base)
         for _ in range(_TRIES):
             gist = renew(gist_offer, bits * share * (tokens > panned), price)
             used = panned + (gist.levels > 0)
             bought = buy(offer, Allowance(max(0.0, bits * share - gist.bits), tokens - used), price)
             edits = self._edits(view, base, bought, gist, moves, pan)
-            worth = bought.surplus + gist.surplus > price * PACKET_BITS
+            worth = bought.surplus + gist.surplus > price.bit * PACKET_BITS
             if share == 0 or edits.tokens == 0 or not (panned or worth):
                 break
             payloads = self._payloads(base, edits)
@@ -346,11 +354,11 @@ class Sender:
         return sent
 
     def _settle(self, base: Canvas, view: View, time_s: float) -> None:
-        """Remember that there is nothing left to say, until the view or the base changes or has stood for longer."""
+        """Remember that there is nothing to say until the view or the base changes or has stood for longer."""
         assert self._gate.quiet is not None
-        visible = base.visible()
-        if view.position == base.position and (self._gate.quiet.quiet_s(time_s)[visible] >= self.config.last_s).all():
-            self._settled = (base.version, view)
+        quiet = self._gate.quiet.quiet_s(time_s)[base.visible()]
+        stands = view.position == base.position and (quiet >= self.config.last_s).all()
+        self._settled = (base.version, view, math.inf if stands else time_s + PATIENCE_S - TICK_S)
 
     def _forget(self) -> None:
         needed = self.session.needed() | {0}
