@@ -58,12 +58,22 @@ def _summary(rows: Sequence[Row]) -> Row:
     phantoms = [row["chance"] for row in rows if row.get("chance") is not None]
     controls = [row for row in rows if row["part"] != EVENTS]
     delays = [row["delay_ms"] for row in real if row["delay_ms"] is not None]
+    cuts = {
+        "50_ms": [row for row in real if row["event_ms"] < 100],
+        "longer": [row for row in real if row["event_ms"] >= 100],
+        "phantom": [row for row in rows if row.get("chance") is not None],
+    }
     first = [row for row in rows if row["event"] == 0]  # costs are of the run: one row of each
     return {
         "clips": len(first),
         "kbps": _mean(row["kbps"] for row in first),
         "tokens_per_s": _mean(row["tokens_per_s"] for row in first),
         **_recall(real),
+        **{
+            f"{what}_{name}": _mean(row.get(what) for row in some)
+            for what in ("sent", "woke")
+            for name, some in cuts.items()
+        },
         "chance": _mean(phantoms),
         "phantoms": len(phantoms),
         "miss_latency_ms": _mean(row["miss_latency_ms"] for row in real),
@@ -240,6 +250,17 @@ def report(args: argparse.Namespace, summary: Row, systems: dict[str, System], f
             "",
             *bench.table([_told(entry) for entry in entries], TOLD),
             "",
+            "Told, and woken for, within 150 ms of the first frame: events of 50 ms, longer ones, phantoms:",
+            "",
+            *bench.table(
+                [entry for entry in entries if entry["sent_longer"] is not None],
+                (
+                    "system",
+                    "setting",
+                    *(f"{what}_{name}" for what in ("sent", "woke") for name in ("50_ms", "longer", "phantom")),
+                ),
+            ),
+            "",
             "By the event's length in ms, with 95% intervals:",
             "",
             *bench.table([_cut(entry, "event_ms") for entry in entries], ("system", "setting", *map(str, EVENT_MS))),
@@ -271,7 +292,10 @@ def report(args: argparse.Namespace, summary: Row, systems: dict[str, System], f
             "- `recall`: share of planted events seen; Wilson's 95% interval, events taken as independent.",
             "- `chance`: share of phantoms seen. `delay`: from an event's first frame, of those seen. "
             "`miss_latency_ms`: mean over all events, a missed one counting its length and a second.",
-            f"- false alarms: seconds, from {SETTLE_S:g} s on, in which any cell is marked as news while a held frame "
+            "- `sent`: share of events of which a cell is told within 150 ms. `woke`: an alarm in that time, and none "
+            "without the event.",
+            f"- false alarms: seconds, from {SETTLE_S:g} s on, in which there is an alarm (any cell marked as news, "
+            "for systems that have none) while a held frame "
             f"is disturbed for {CONTROL_S:g} s. Each disturbance is tried on some of the backdrops.",
             "- `kbps`, `tokens_per_s`: of the runs with events.",
             "",

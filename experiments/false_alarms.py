@@ -3,8 +3,8 @@
     a frame held, with noise, flicker, shake, ... --system--> does it call any cell news?  that is a false alarm
 
 **False alarms**: a frame held for 8 s under one disturbance. From two seconds on, and once the receiver holds something
-of every cell, each second in which the system marks any cell as news is one. Systems that never say what is news make
-no such decision and have none.
+of every cell, each second in which the system raises an alarm is one; any cell marked as news is, where a system has no
+alarm. Systems that never say what is news make no such decision and have none.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def listen(system: System, params: object, clip: Clip) -> Row:
                 settled = max(SETTLE_S, math.ceil(frame.time_s))
             second = int(frame.time_s + 1e-9)
             if second >= settled:
-                alarms[second] = alarms.get(second, False) or bool(known.news is not None and known.news.any())
+                alarms[second] = alarms.get(second, False) or alarmed(known)
     fired = sum(alarms.values())
     return {
         "event": None,
@@ -62,6 +62,13 @@ def listen(system: System, params: object, clip: Clip) -> Row:
         "false_alarms_per_h": fired / len(alarms) * 3600 if heard and alarms else None,
         **(costs_of(known, clip) if heard else {"kbps": None, "tokens_per_s": None}),
     }
+
+
+def alarmed(known: Known) -> bool:
+    """Whether a system says that something happens now."""
+    if known.alarm is not None:
+        return known.alarm
+    return known.news is not None and bool(known.news.any())
 
 
 def _knows_all(known: Known) -> bool:

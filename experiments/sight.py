@@ -61,6 +61,7 @@ Floats = NDArray[np.float32]
 
 COSINE, SHARE = 0.35, 0.1  # from which on an event is seen
 GRACE_S = 1.0  # after its end, in which it may still become known
+SOON_S = 0.15  # within which an event is to be told
 AROUND = 3  # cells on each side of an event that its features are computed with
 
 
@@ -234,12 +235,16 @@ class Watched:
     truth: Truth
     seen: int | None = None  # the frame
     best: Likeness = Likeness(0.0, 0.0)
+    sent: bool | None = None  # within SOON_S, any of its cells; None: the system never says
+    woke: bool | None = None  # within SOON_S, an alarm that there is not without the event
     _held: tuple[object, object] | None = None  # what both receivers held at the last look
     _changes: Sequence[Floats] = ()
 
     def look(self, frame: int, known: Known, blind: Known, fps: float, judging: Judge) -> None:
         """Has it become known? What has been looked at already is only compared with what was filmed since."""
         event = self.truth.event
+        if event.first <= frame <= event.first + round(SOON_S * fps):
+            self._listen(frame, known, blind)
         if self.seen is not None or not event.first <= frame < event.end + round(GRACE_S * fps):
             return
         held = _holding(known), _holding(blind)
@@ -255,6 +260,16 @@ class Watched:
                 self.seen = frame
                 return
         self._held, self._changes = held, tried
+
+    def _listen(self, frame: int, known: Known, blind: Known) -> None:
+        """Was it told or called out in time?"""
+        if known.news is not None:
+            box = self.truth.event.box(min(frame, self.truth.event.end - 1))
+            left, top, right, bottom = (side / CELL for side in box)
+            place = slice(int(top), math.ceil(bottom)), slice(int(left), math.ceil(right))
+            self.sent = bool(self.sent) or bool(known.news[place].any())
+        if known.alarm is not None:
+            self.woke = bool(self.woke) or (known.alarm and not blind.alarm)
 
 
 def _holding(known: Known) -> object:
@@ -293,6 +308,8 @@ def _event_row(number: int, watched: Watched, fps: float) -> Row:
         "chance": None if real else float(seen),
         "delay_ms": delay if real else None,
         "miss_latency_ms": waited if real else None,
+        "sent": None if watched.sent is None else float(watched.sent),
+        "woke": None if watched.woke is None else float(watched.woke),
         "cosine": round(watched.best.cosine, 4),
         "share": round(watched.best.share, 4),
         "false_alarms_per_h": None,

@@ -385,6 +385,7 @@ def learn(
             draw_curve(out, curves)
             if more := saved():
                 log.write(json.dumps({"step": step + 1, **more}) + "\n")
+    log.close()
 
 
 def validation(folder: Path, tower: Tower) -> Tensor:

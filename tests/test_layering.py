@@ -67,7 +67,7 @@ def test_only_live_and_the_command_line_join_the_packages() -> None:
     [
         ({"aiortc", "aiohttp"}, ("transport/adapters",)),
         ({"av", "cv2"}, ("edge_gate/source.py",)),
-        ({"onnxruntime"}, ("vidtok/tokenizer/edge.py",)),
+        ({"onnxruntime"}, ("edge_gate/network.py", "vidtok/tokenizer/edge.py")),
         ({"torch", "safetensors"}, ("vidtok/model", "vidtok/tokenizer/networks.py", "vidtok/tokenizer/store.py")),
     ],
     ids=["webrtc", "pictures", "onnxruntime", "torch"],

@@ -42,6 +42,7 @@ class Known:
     packets: int = 0
     tokens: int = 0
     news: NDArray[np.bool_] | None = None  # (rows, cols) cells sent because they are new; None: it never says
+    alarm: bool | None = None  # whether this frame is worth waking a model for; None: any news is
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,9 @@ def follow(system: System, params: Any, clip: Clip) -> Iterator[tuple[Frame, Kno
 
 def all_systems() -> dict[str, System]:
     """Every system that ships, by name."""
-    from experiments.systems import ours, pictures, tokens, video
+    from experiments.systems import gates, ours, pictures, tokens, video
 
-    modules = (ours, tokens, video, pictures)
+    modules = (ours, tokens, gates, video, pictures)
     return {system.name: system for module in modules for system in module.systems()}
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_gate.budget import Caps
+from edge_gate.network import GateNetwork
 from edge_gate.novelty import GateConfig
 from experiments.systems import CHANNEL_BYTES, Clip, Known, System
 from vidtok.bitstream import encode_payload
@@ -109,12 +110,12 @@ def encoder() -> EdgeEncoder:
 def stream(config: SendConfig, clip: Clip) -> Iterator[Known]:
     """The real sender and receiver, in the clip's own time."""
     loop = Loop(Grid(*clip.size), config, fps=clip.fps, name=clip.name, encoder=encoder())
-    tokens = 0
+    tokens, wake = 0, GateNetwork().wake
     for frame in clip:
         step = loop.step(frame)
         tokens += step.tokens
         news = (step.kind == Kind.SET) | (step.kind == Kind.MOVE)
-        yield Known(None, loop.receiver.canvas, loop.bytes_total, loop.packets_total, tokens, news)
+        yield Known(None, loop.receiver.canvas, loop.bytes_total, loop.packets_total, tokens, news, step.alarm >= wake)
 
 
 def dense(levels: int, clip: Clip) -> Iterator[Known]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_gate.network import Network
 from edge_gate.source import Frame, Source, SourceError
 from transport.adapters.file import FileReader, FileWriter
 from transport.errors import RecordingError, RemoteProtocolError
@@ -45,6 +46,7 @@ class Loop:
         name: str,
         tap: Tap | None = None,
         encoder: EdgeEncoder | None = None,
+        network: Network | None = None,
     ) -> None:
         tables, info = load_tables(), load_info()
         build = codec_hash(tables, info.digest)
@@ -52,7 +54,7 @@ class Loop:
         sender = Session(Role.SENDER, codec_hash=build, meta=meta, now=0.0, wall_ms=0, session_id=bytes(16))
         receiver = Session(Role.RECEIVER, codec_hash=build, meta={}, now=0.0, wall_ms=0)
         self._joined = Joined(sender, receiver, tap)
-        self.sender = Sender(grid, sender, encoder or EdgeEncoder(), info, tables, config)
+        self.sender = Sender(grid, sender, encoder or EdgeEncoder(), info, tables, config, network)
         self.receiver = Receiver(receiver, tables)
         self.updates: list[Update] = []
         self._advance(0.0)

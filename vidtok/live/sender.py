@@ -34,7 +34,9 @@ from edge_gate.budget import (
     buy,
     renew,
 )
+from edge_gate.memory import Memory, asked, remember, surprise
 from edge_gate.motion import PanState, cell_moves, luma, track_pan
+from edge_gate.network import GateNetwork, Network, Verdict
 from edge_gate.novelty import (
     GateConfig,
     GateState,
@@ -75,9 +77,11 @@ class SendConfig:
     caps: Caps = field(default_factory=Caps)
     gate: GateConfig = field(default_factory=GateConfig)
     price: float = 2.0  # what a thousand bits must spare the model to be worth sending: low is fine, high is coarse
-    token_price: float = 0.0  # what a model token must spare the model beside its bits
+    token_price: float = 2.0  # what a model token must spare the model beside its bits
     levels: int = LEVELS  # levels that a cell is told on at most
-    first_s: float = 3.0  # how long news is expected to last when it has just come
+    learned: bool = True  # whether the gate's network says how long news lasts and where something happens
+    alert: float = 12.0  # what telling of an event is worth beside what it spares the model
+    first_s: float = 3.0  # without the network: how long news is expected to last when it has just come
     last_s: float = 8.0  # and at most, however long it has stood
     gist_s: float = 6.0  # how long a gist is expected to last; 0 sends none
     gist_every_s: float = 0.1  # how often a new one is made at most
@@ -99,6 +103,7 @@ class View:
     gist: NDArray[np.float32]  # (GIST,), latents of the whole frame
     gist_values: NDArray[np.uint8]  # the same, rounded
     gist_time_s: float  # when that was made
+    glimpse: NDArray[np.float32]  # (rows, cols, ...), what the gate's network is told of the look
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +118,7 @@ class Step:
     payload_bytes: int
     position: tuple[int, int]
     offset: tuple[int, int]
+    alarm: float  # the chance that something happens in this look: above the gate's threshold, worth waking a model
 
 
 class Sender:
@@ -126,8 +132,10 @@ class Sender:
         info: TokenizerInfo,
         tables: Tables,
         config: SendConfig | None = None,
+        network: Network | None = None,
     ) -> None:
         self.grid, self.session, self.config = grid, session, config or SendConfig()
+        self._network = (network or GateNetwork()) if self.config.learned else None
         self.ledger = Ledger(self.config.caps)
         self.canvas = blank(grid)  # the newest that was handed to the session and not given up
         self._encoder, self._tables = encoder, tables
@@ -136,7 +144,11 @@ class Sender:
         self._canvases: dict[int, Canvas] = {0: self.canvas}
         self._pan: PanState | None = None
         self._gate = GateState()
-        self._view: View | None = None
+        self._memory: Memory | None = None
+        self._busy: NDArray[np.float32] | None = None
+        self._judged_s = self._alarm = 0.0
+        self.seen: NDArray[np.float32] | None = None  # latents at the last look, as they came
+        self.view: View | None = None
         self._looked = False
         self._told_s = 0.0
         self._settled: tuple[int, View, float] | None = None  # base version and view: nothing to say before when
@@ -170,27 +182,28 @@ class Sender:
         self._told_s = time_s
         self._forget()
         base = self.canvas = self._canvases[self.session.base(now)]
-        view, looked = self._view, self._looked
+        view, looked = self.view, self._looked
         if view is None:
             raise ValueError("tell() before the first look()")
         if self._settled is not None and self._settled[:2] == (base.version, view) and time_s < self._settled[2]:
-            return self._report(looked, self._still, None, 0)
+            return self._report(looked, self._still, 0.0, None, 0)
         before = base.panned(view.position[0] - base.position[0], view.position[1] - base.position[1])
         held = dequantise(before.values)
         shown = coverage((self.grid.width, self.grid.height), before.offset, CELL)
         score = novelty(view.latents, held, known(before.depth), self._weights, self.config.gate)
         score = np.where(shown >= self.config.gate.coverage, score * shown, 0).astype(np.float32)
         moves = self._moves(view, held, before, score)
-        offer = self._offer(view, held, before, shown, moves, time_s)
+        verdict = self._judge(view, held, before, shown, time_s)
+        offer = self._offer(view, held, before, shown, moves, verdict)
         funds = self._funds(time_s, now)
         edits, payloads = self._choose(view, base, offer, moves, funds)
         if not payloads:
             if funds.bits >= SMALL_BITS / 2 and funds.tokens > 1:
                 self._settle(base, view, time_s)
-            return self._report(looked, score, None, 0)
+            return self._report(looked, score, self._alarm, None, 0)
         self.ledger.spend(time_s, _wire_bits(payloads), edits.tokens)
         sent = self._send(base, payloads, time_s, now)
-        return self._report(looked, score, edits, sent)
+        return self._report(looked, score, self._alarm, edits, sent)
 
     # -- seeing
 
@@ -203,26 +216,30 @@ class Sender:
         if self.config.pan:
             self._pan = track_pan(self._pan, luma(pixels))
             position = self._pan.position
-        moved = self._view is not None and self._view.position != position
+        moved = self.view is not None and self.view.position != position
         quiet = self._gate.quiet or QuietState.start(self.grid.rows, self.grid.cols, time_s)
         before = self._gate.latents
-        if self._view is not None and moved:
-            right, down = (new // CELL - old // CELL for new, old in zip(position, self._view.position, strict=True))
+        if self.view is not None and moved:
+            right, down = (new // CELL - old // CELL for new, old in zip(position, self.view.position, strict=True))
             quiet = quiet.shifted(down, right, time_s)
             before = None if before is None else shift_cells(before, down, right, np.nan)
+            self._memory = None if self._memory is None else self._memory.shifted(down, right)
+            self._busy = None if self._busy is None else shift_cells(self._busy, down, right, 0.0)
         gate = self.config.gate
-        latents = steady(before, self._encoder(pixels, position), self._weights, gate.jump, gate.blend)
+        self.seen = self._encoder(pixels, position)
+        glimpse, self._memory = remember(self._memory, self.seen, time_s, EDGES)
+        latents = steady(before, self.seen, self._weights, gate.jump, gate.blend)
         if before is not None:
             restless = novelty(latents, np.nan_to_num(before), ~np.isnan(before), self._weights, gate)
             quiet = quiet.watched(restless, time_s, gate)
         self._gate = GateState(glanced, quiet, latents)
         gist, made_s = np.zeros(GIST, np.float32), time_s
-        if self._view is not None and time_s - self._view.gist_time_s < self.config.gist_every_s - TICK_S:
-            gist, made_s = self._view.gist, self._view.gist_time_s
+        if self.view is not None and time_s - self.view.gist_time_s < self.config.gist_every_s - TICK_S:
+            gist, made_s = self.view.gist, self.view.gist_time_s
         elif self.config.gist_s > 0:
-            last = None if self._view is None else self._view.gist
+            last = None if self.view is None else self.view.gist
             gist = steady(last, self._encoder.gist(), self._gist_weights, gate.gist_jump, gate.blend)
-        self._view = View(position, latents, quantise(latents), gist, quantise(gist), made_s)
+        self.view = View(position, latents, quantise(latents), gist, quantise(gist), made_s, glimpse)
 
     # -- choosing
 
@@ -288,6 +305,24 @@ class Sender:
         moves.reshape(-1, 2)[beyond] = 0
         return moves
 
+    def _judge(
+        self, view: View, held: NDArray[np.float32], before: Canvas, shown: NDArray[np.float32], time_s: float
+    ) -> Verdict:
+        """How long news lasts, and where something happens; without the network, what has stood is likely to stay."""
+        assert self._gate.quiet is not None
+        quiet = self._gate.quiet.quiet_s(time_s)
+        if self._network is None:
+            lasts = np.clip(self.config.first_s + quiet, self.config.first_s, self.config.last_s)
+            return Verdict(lasts, np.zeros_like(lasts))
+        said = self._network(asked(view.glimpse, view.latents, held, known(before.depth), quiet, shown, EDGES))
+        self._alarm = 0.0
+        if not self._looked:
+            return Verdict(said.lasts_s, np.zeros_like(said.event))
+        new = surprise(said.event, self._busy, time_s - self._judged_s)
+        self._busy, self._judged_s = new.busy, time_s
+        self._alarm = float((new.alarm * (shown >= self.config.gate.coverage)).max())
+        return Verdict(said.lasts_s, new.news)
+
     def _offer(
         self,
         view: View,
@@ -295,13 +330,12 @@ class Sender:
         before: Canvas,
         shown: NDArray[np.float32],
         moves: NDArray[np.int8],
-        time_s: float,
+        verdict: Verdict,
     ) -> Offer:
-        """What every edit would spare the model while it lasts: what has stood for long is likely to stay."""
-        assert self._gate.quiet is not None
+        """What every edit would spare the model while it lasts, and what it tells of an event."""
         config, depth = self.config, before.depth
-        lasts = np.clip(config.first_s + self._gate.quiet.quiet_s(time_s), config.first_s, config.last_s)
-        lasts = np.where(shown >= config.gate.coverage, shown * lasts, 0)[..., None].astype(np.float32)
+        in_sight = np.where(shown >= config.gate.coverage, shown, 0)[..., None].astype(np.float32)
+        lasts = in_sight * verdict.lasts_s[..., None]
         loss = losses(
             view.latents, dequantise(view.values), held, known(depth), self._weights, EDGES, config.gate.noise
         )
@@ -312,9 +346,13 @@ class Sender:
         latents = view.latents[rows, cols]
         left = np.square(np.where(known(depth[source]), latents - held[source], latents)) * self._weights
         move_gain[rows, cols] = loss.now[rows, cols].sum(-1) - left.sum(-1)
+        set_gain, refine_gain = loss.set_gain(), loss.refine_gain(depth)
+        unlike = np.cumsum(by_level(np.where(known(depth), view.latents - held, view.latents)), -1)
+        shown_of_it = unlike / np.maximum(unlike[..., -1:], 1e-6)
+        alert = in_sight * config.alert * verdict.event[..., None] * shown_of_it
         return Offer(
-            set_gain=loss.set_gain() * lasts * allowed,
-            refine_gain=loss.refine_gain(depth) * lasts * allowed,
+            set_gain=np.asarray((set_gain * lasts + alert) * allowed, np.float32),
+            refine_gain=refine_gain * lasts * allowed,
             move_gain=move_gain * lasts[..., 0],
             set_bits=value_costs(before, view.values, self._tables),
             depth=depth,
@@ -364,10 +402,16 @@ class Sender:
         needed = self.session.needed() | {0}
         self._canvases = {version: canvas for version, canvas in self._canvases.items() if version in needed}
 
-    def _report(self, looked: bool, score: NDArray[np.float32], edits: Patch | None, sent: int) -> Step:
+    def _report(self, looked: bool, score: NDArray[np.float32], alarm: float, edits: Patch | None, sent: int) -> Step:
         kind = np.zeros(score.shape, np.uint8) if edits is None else edits.kind
         tokens = 0 if edits is None else edits.tokens
-        return Step(self.canvas.version, looked, score, kind, tokens, sent, self.canvas.position, self.canvas.offset)
+        canvas = self.canvas
+        return Step(canvas.version, looked, score, kind, tokens, sent, canvas.position, canvas.offset, alarm)
+
+
+def by_level(difference: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(..., LEVELS): the sum of squares on each level."""
+    return np.asarray(np.add.reduceat(np.square(difference), EDGES[:-1], axis=-1), np.float32)
 
 
 def _wire_bits(payloads: list[tuple[Patch, bytes]]) -> int:
