@@ -43,6 +43,7 @@ LOUD = 0.2  # share of the loss that is about each frame's loudest cell
 BATCH = 64
 WORTH = 20.0  # what more a cell spares counts no more
 AGE = inputs(LEVELS) - COARSE - 7  # where `asked` says how long a cell has been in view
+MARGIN = 2  # thresholds above the first at which no control wakes
 THRESHOLDS = [round(1 - 10 ** (-k / 8), 5) for k in range(1, 33)]
 
 
@@ -132,7 +133,9 @@ class Lessons:
             np.concatenate([part[name] for part in parts]) for name in ("asked", "gain", "lasts", "event")
         )
         self.stream = np.repeat(np.arange(len(parts)), [len(part["gain"]) for part in parts])
-        self.fps = np.array([float(part["fps"]) for part in parts])
+        self.control = np.repeat(
+            [str(part["kind"]) == "control" for part in parts], [len(part["gain"]) for part in parts]
+        )
 
     def __len__(self) -> int:
         return len(self.asked)
@@ -217,7 +220,7 @@ def examine(net: GateNet, lessons: Lessons) -> dict[str, object]:
         if (mine := sure & (bins == b)).any()
     ]
     loudest = np.where(lessons.event == NONE, said[:, 1], -1).max((1, 2))
-    quiet = ~(lessons.event == WHOLE).any((1, 2)) & ~(lessons.event == UNSURE).any((1, 2)) & old_enough(lessons)
+    quiet = lessons.control & old_enough(lessons)  # elsewhere an event's end may be seen late, which is no false wake
     spotted = np.where(happens, said[:, 1], -1).max((1, 2))[happens.any((1, 2))]
     return {
         "looks": len(lessons),
@@ -306,7 +309,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = examine(net, Lessons(held_out))
     draw(args.out, found)
     curve: list[dict[str, float]] = found["curve"]  # type: ignore[assignment]
-    wake = next((at["threshold"] for at in curve if at["false_per_h"] == 0), THRESHOLDS[-1])
+    silent = next((k for k, at in enumerate(curve) if at["false_per_h"] == 0), len(curve))
+    wake = curve[min(silent + MARGIN, len(curve) - 1)]["threshold"]
     export_onnx(net, args.out / "gate.onnx", ["said"], asked=(1, inputs(LEVELS), 8, 8))
     info = {"wake": wake, "steps": args.steps, "streams": len(files), "held_out": len(held_out)}
     (args.out / "gate.json").write_text(json.dumps(info) + "\n")

@@ -65,7 +65,7 @@ def test_events_leave_room_between_them() -> None:
     assert all(after.first - before.end > 10 for before, after in pairwise(events))
 
 
-@pytest.mark.filterwarnings("ignore:You are using the legacy:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_gate_is_trained_from_a_folder_of_videos(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

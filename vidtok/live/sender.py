@@ -77,10 +77,11 @@ class SendConfig:
     caps: Caps = field(default_factory=Caps)
     gate: GateConfig = field(default_factory=GateConfig)
     price: float = 2.0  # what a thousand bits must spare the model to be worth sending: low is fine, high is coarse
-    token_price: float = 2.0  # what a model token must spare the model beside its bits
+    token_price: float = 3.0  # what a model token must spare the model beside its bits
     levels: int = LEVELS  # levels that a cell is told on at most
     learned: bool = True  # whether the gate's network says how long news lasts and where something happens
     alert: float = 12.0  # what telling of an event is worth beside what it spares the model
+    least_s: float = 3.0  # what is added to how long the network expects news to last: what moves counts too
     first_s: float = 3.0  # without the network: how long news is expected to last when it has just come
     last_s: float = 8.0  # and at most, however long it has stood
     gist_s: float = 6.0  # how long a gist is expected to last; 0 sends none
@@ -315,13 +316,14 @@ class Sender:
             lasts = np.clip(self.config.first_s + quiet, self.config.first_s, self.config.last_s)
             return Verdict(lasts, np.zeros_like(lasts))
         said = self._network(asked(view.glimpse, view.latents, held, known(before.depth), quiet, shown, EDGES))
+        lasts = said.lasts_s + self.config.least_s
         self._alarm = 0.0
         if not self._looked:
-            return Verdict(said.lasts_s, np.zeros_like(said.event))
+            return Verdict(lasts, np.zeros_like(lasts))
         new = surprise(said.event, self._busy, time_s - self._judged_s)
         self._busy, self._judged_s = new.busy, time_s
         self._alarm = float((new.alarm * (shown >= self.config.gate.coverage)).max())
-        return Verdict(said.lasts_s, new.news)
+        return Verdict(lasts, new.news)
 
     def _offer(
         self,
