@@ -2,6 +2,7 @@
 
     Ledger: what was sent in the last second, so what may be sent now
     buy():  gain and bits of every edit on offer -> the best edit of each cell, while both caps last
+    explain(): why each cell was bought or not
     renew(): gain and bits of every number of the gist -> which to tell anew
 
 The ledger counts what its owner tells it: payloads and packet headers, before what WebRTC adds below them. A single
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +112,8 @@ class Bought:
     set_to: Bytes  # (rows, cols): levels, 0 for none
     refine_to: Bytes  # (rows, cols): levels, 0 for none
     moved: NDArray[np.bool_]  # (rows, cols)
+    gain: Floats  # (rows, cols): the most that any edit would spare
+    worth: NDArray[np.bool_]  # (rows, cols): whether that is worth its price, bought or not
     surplus: float  # gain, less its price
 
 
@@ -154,8 +158,36 @@ def buy(offer: Offer, allowance: Allowance, price: Price) -> Bought:
         sets.reshape(shape).astype(np.uint8),
         refines.reshape(shape).astype(np.uint8),
         (chosen == 2 * levels).reshape(shape),
+        gain.max(1).reshape(shape),
+        (net[cells, best] > 0).reshape(shape),
         surplus,
     )
+
+
+class Why(IntEnum):
+    """Why a cell was or was not told of."""
+
+    OUT_OF_SIGHT = 0
+    NOTHING_NEW = 1
+    TOO_DEAR = 2  # new, but not worth its price
+    NO_ROOM = 3  # worth its price, but the caps or the network left nothing for it
+    MOVED = 4
+    REFINED = 5
+    NEWS = 6
+    EVENT = 7  # news, of which most was that something happens
+
+
+def explain(bought: Bought, alert: Floats, in_sight: NDArray[np.bool_]) -> Bytes:
+    """(rows, cols) of `Why`; `alert` (rows, cols) is what of a cell's gain is for the event alone."""
+    why = np.full(in_sight.shape, Why.NOTHING_NEW, np.uint8)
+    why[bought.gain > 0] = Why.TOO_DEAR
+    why[bought.worth] = Why.NO_ROOM
+    why[bought.moved] = Why.MOVED
+    why[bought.refine_to > 0] = Why.REFINED
+    why[bought.set_to > 0] = Why.NEWS
+    why[(bought.set_to > 0) & (alert > bought.gain / 2)] = Why.EVENT
+    why[~in_sight] = Why.OUT_OF_SIGHT
+    return why
 
 
 @dataclass(frozen=True)

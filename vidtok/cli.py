@@ -108,6 +108,20 @@ def _add_price(parser: argparse.ArgumentParser) -> None:
         help="what a thousand bits must be worth to be sent, within the caps: 2 (the default) tells a scene so that "
         "people can follow it too, 25 most of what a model sees, 75 the gist at 1.5 kbps",
     )
+    parser.add_argument(
+        "--token-price",
+        type=_not_negative,
+        default=3.0,
+        help="what a model token must be worth beside its bits (default %(default)g): 10 halves the tokens, 0 counts "
+        "bits alone",
+    )
+    parser.add_argument(
+        "--alert",
+        type=_not_negative,
+        default=20.0,
+        help="what telling of an event is worth, however soon it is over (default %(default)g); 0 tells "
+        "only what lasts",
+    )
 
 
 def _add_source(parser: argparse.ArgumentParser, size: str | None) -> None:
@@ -130,11 +144,19 @@ def _positive(text: str) -> float:
     return value
 
 
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not zero or more")
+    return value
+
+
 def _config(args: argparse.Namespace) -> Any:
     from edge_gate.budget import Caps
     from vidtok.live.sender import SendConfig
 
-    return SendConfig(caps=Caps(args.kbps, args.tokens_per_s), price=args.price)
+    caps = Caps(args.kbps, args.tokens_per_s)
+    return SendConfig(caps=caps, price=args.price, token_price=args.token_price, alert=args.alert)
 
 
 def _open(args: argparse.Namespace) -> Any:

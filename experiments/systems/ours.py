@@ -31,6 +31,7 @@ from vidtok.tokenizer.fsq import GIST_LEVELS, LEVELS, quantise
 
 CAPS = Caps(64, 640)
 PRICES = (500.0, 250.0, 120.0, 75.0, 45.0, 25.0, 12.0, 5.0, 2.0)
+TOKEN_PRICES = (30.0, 20.0, 14.0, 10.0, 7.0, 5.0, 2.0)
 FEW_PRICES = (250.0, 75.0, 25.0)  # of ablations
 Floats = NDArray[np.float32]
 PACKET, HEADER = 1100, 16  # bytes, of `vidtok-dense`, which runs without a session
@@ -41,7 +42,8 @@ PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "vidtok-no-motion": ("neither pan nor move edits", {"pan": False, "move_reach": 0}),
     "vidtok-no-steady": ("latents as they come, not averaged over looks", {"gate": GateConfig(blend=1.0)}),
     "vidtok-no-noise": ("what noise explains counts too", {"gate": GateConfig(noise=0.0)}),
-    "vidtok-no-lasting": ("all news is expected to last as long", {"first_s": 5.0, "last_s": 5.0}),
+    "vidtok-unlearned": ("what has stood is expected to stay, no event is told for itself", {"learned": False}),
+    "vidtok-no-alert": ("no event is told for itself", {"alert": 0.0}),
 }
 
 
@@ -68,6 +70,11 @@ def systems() -> list[System]:
             for n in range(1, LEVELS)
         ),
         *(ours(name, about, replace(shipped, **change), FEW_PRICES) for name, (about, change) in PARTS.items()),
+        System(
+            "vidtok-by-tokens", "as shipped, price 1, but dearer tokens", stream,
+            {f"token price {t:g}": replace(shipped, caps=CAPS, price=1.0, token_price=t) for t in TOKEN_PRICES},
+            "ablations", packet_bytes=CHANNEL_BYTES, weights=f"{weights}{zlib.crc32(repr(shipped).encode()):08x}",
+        ),
         System(
             "vidtok-dense", f"every cell and gist of every frame, no gate; {HEADER} bytes of header a packet", dense,
             {f"{n} level{'s' * (n > 1)}": n for n in range(1, LEVELS + 1)},

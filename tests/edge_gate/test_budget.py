@@ -21,7 +21,9 @@ from edge_gate.budget import (
     Ledger,
     Offer,
     Price,
+    Why,
     buy,
+    explain,
     renew,
 )
 
@@ -335,3 +337,19 @@ def test_a_number_that_is_not_held_is_told_with_its_level(rng: np.random.Generat
 def test_what_has_not_changed_is_not_told_again() -> None:
     offer = gist_offer(np.random.default_rng(0), 3)
     assert renew(replace(offer, gain=np.zeros(EDGES[-1], np.float32)), 1000.0, Price(0.01)).levels == 0
+
+
+def test_it_can_be_told_why_each_cell_was_bought_or_not() -> None:
+    gains = per_level(1.0, 2.0, 3.0, 4.0)
+    gains[0, 0], gains[0, 1] = 0.0, 0.001
+    offer = one_row(set_gain=gains)
+    alert, seen = np.array([[0.0, 0.0, 3.5]], np.float32), np.ones((1, 3), bool)
+    plenty = buy(offer, AMPLE, Price(0.01))
+    assert explain(plenty, alert, seen).ravel().tolist() == [Why.NOTHING_NEW, Why.TOO_DEAR, Why.EVENT]
+    assert explain(plenty, 0 * alert, seen)[0, 2] == Why.NEWS
+    assert explain(buy(offer, Allowance(1e6, 0), Price(0.01)), alert, seen)[0, 2] == Why.NO_ROOM
+    assert not explain(plenty, alert, ~seen).any()
+    deeper = one_row(refine_gain=gains, depth=np.array([[1, 1, 1]], np.uint8))
+    assert explain(buy(deeper, AMPLE, Price(0.01)), alert, seen)[0, 2] == Why.REFINED
+    came = one_row(move_gain=np.array([[0, 0, 5.0]], np.float32))
+    assert explain(buy(came, AMPLE, Price(0.01)), alert, seen)[0, 2] == Why.MOVED

@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_gate.budget import Caps
+from edge_gate.budget import Caps, Why
+from edge_gate.network import GateNetwork
 from edge_gate.novelty import GateConfig
 from edge_gate.scene import Scene
 from edge_gate.source import Frame
+from experiments.planting import Event, plant
 from tests.vidtok.fakes import AVERAGING, GATE, FakeEncoder, blocks, calm, frames, generators, info, noisy, tables
-from transport import MAX_PACKET, Lane
+from transport import MAX_PACKET, Lane, LocalProtocolError
 from vidtok.canvas import Grid
 from vidtok.live import recording
 from vidtok.live.recording import Loop
@@ -304,3 +306,28 @@ def test_a_gist_alone_is_a_token_and_none_is_sent_when_it_is_switched_off() -> N
         canvas = taped.loop.sender.canvas
         assert (canvas.gist_depth > 0) == (tokens > 0)
         assert sum(step.tokens for _, step in taped.steps) - np.count_nonzero(canvas.depth) == tokens
+
+
+# The gate as it ships
+
+
+def test_an_event_is_called_out_and_told_and_a_noisy_scene_is_not() -> None:
+    scene = Scene(variant="still", noise=True)
+    loop = Loop(Grid(*scene.size), SendConfig(pan=False), fps=10.0, name=scene.name)
+    still = [scene.frame(k) for k in range(60)]
+    quiet = [loop.step(frame) for frame in still]
+    assert max(step.alarm for step in quiet[10:]) < 0.5
+    event = Event("appears", 200, 0, 2, 96, 64, 64, 1.0, 7)
+    shown = replace(still[-1], pixels=plant(still[-1].pixels, [event], 0), time_s=6.0, index=60)
+    step = loop.step(shown)
+    assert step.alarm > GateNetwork().wake
+    assert step.kind[2:4, 3:5].any()
+    why = loop.sender.explain()
+    assert (why[2:4, 3:5] >= Why.NEWS).any()
+    assert (why[:, -1] == Why.OUT_OF_SIGHT).all()
+    assert np.count_nonzero(why >= Why.MOVED) < 16
+
+
+def test_nothing_can_be_explained_before_the_first_frame() -> None:
+    with pytest.raises(LocalProtocolError, match="before the first frame"):
+        Taped(Grid(64, 64), calm()).loop.sender.explain()

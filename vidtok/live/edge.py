@@ -217,7 +217,8 @@ def status_line(tally: Tally, step: Step) -> str:
     seconds = tally.now_s - (tally.started_s or 0)
     cpu_ms = tally.cpu_s / max(1, tally.frames) * 1000
     return (
-        f"{seconds:6.1f} s  novelty {step.score.max():.2f} {tally.tokens_now:4d} tokens/s  {tally.kbps_now:6.2f} kbps  "
+        f"{seconds:6.1f} s  novelty {step.score.max():.2f}  event {step.alarm:.2f} {tally.tokens_now:4d} tokens/s  "
+        f"{tally.kbps_now:6.2f} kbps  "
         f"{tally.share:6.1%} of cells  {cpu_ms:5.1f} ms CPU a frame"
     )
 

@@ -32,6 +32,7 @@ from edge_gate.budget import (
     Price,
     Renewed,
     buy,
+    explain,
     renew,
 )
 from edge_gate.memory import Memory, asked, remember, surprise
@@ -50,6 +51,7 @@ from edge_gate.novelty import (
     steady,
     thumbnail,
 )
+from transport.errors import LocalProtocolError
 from transport.events import BaseLost, Event, FeedbackReceived, Refresh
 from transport.session import Session
 from vidtok.bitstream import encode_payload, gist_costs, value_costs
@@ -66,6 +68,7 @@ MOST_MOVES = 300  # in one frame: with the pan they must fit one packet, whateve
 FRAME_SHARE = 0.5  # of what is left of the second, for one frame: something is kept for the next
 SMALL_BITS = 800  # of what is left are never divided: even a small cap buys something
 PACKET_BITS = 8 * 40  # what a packet and its acknowledgement cost beside the payload, below the session too
+FAINT = 1.4  # squared distance of a cell of which half of an alert is worth telling; rounding alone makes 1
 PATIENCE_S = 0.5  # until what was not worth telling is weighed again
 _TRIES = 4  # at fitting the payload into what may be spent
 
@@ -80,7 +83,7 @@ class SendConfig:
     token_price: float = 3.0  # what a model token must spare the model beside its bits
     levels: int = LEVELS  # levels that a cell is told on at most
     learned: bool = True  # whether the gate's network says how long news lasts and where something happens
-    alert: float = 12.0  # what telling of an event is worth beside what it spares the model
+    alert: float = 20.0  # what telling of an event is worth beside what it spares the model
     least_s: float = 3.0  # what is added to how long the network expects news to last: what moves counts too
     first_s: float = 3.0  # without the network: how long news is expected to last when it has just come
     last_s: float = 8.0  # and at most, however long it has stood
@@ -148,6 +151,8 @@ class Sender:
         self._memory: Memory | None = None
         self._busy: NDArray[np.float32] | None = None
         self._judged_s = self._alarm = 0.0
+        self._bought: Bought | None = None
+        self._expected: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None  # of events, of what is in sight
         self.seen: NDArray[np.float32] | None = None  # latents at the last look, as they came
         self.view: View | None = None
         self._looked = False
@@ -265,6 +270,7 @@ class Sender:
             gist = renew(gist_offer, bits * share * (tokens > panned), price)
             used = panned + (gist.levels > 0)
             bought = buy(offer, Allowance(max(0.0, bits * share - gist.bits), tokens - used), price)
+            self._bought = bought
             edits = self._edits(view, base, bought, gist, moves, pan)
             worth = bought.surplus + gist.surplus > price.bit * PACKET_BITS
             if share == 0 or edits.tokens == 0 or not (panned or worth):
@@ -350,8 +356,9 @@ class Sender:
         move_gain[rows, cols] = loss.now[rows, cols].sum(-1) - left.sum(-1)
         set_gain, refine_gain = loss.set_gain(), loss.refine_gain(depth)
         unlike = np.cumsum(by_level(np.where(known(depth), view.latents - held, view.latents)), -1)
-        shown_of_it = unlike / np.maximum(unlike[..., -1:], 1e-6)
+        shown_of_it = unlike / (unlike[..., -1:] + FAINT)
         alert = in_sight * config.alert * verdict.event[..., None] * shown_of_it
+        self._expected = alert[..., -1], in_sight[..., 0] > 0
         return Offer(
             set_gain=np.asarray((set_gain * lasts + alert) * allowed, np.float32),
             refine_gain=refine_gain * lasts * allowed,
@@ -392,6 +399,12 @@ class Sender:
             sent += len(payload)
         self.canvas = canvas
         return sent
+
+    def explain(self) -> NDArray[np.uint8]:
+        """(rows, cols) of `edge_gate.budget.Why`: why each cell was or was not told of when cells were last weighed."""
+        if self._bought is None or self._expected is None:
+            raise LocalProtocolError("explain() before the first frame was told of")
+        return explain(self._bought, *self._expected)
 
     def _settle(self, base: Canvas, view: View, time_s: float) -> None:
         """Remember that there is nothing to say until the view or the base changes or has stood for longer."""
