@@ -12,6 +12,7 @@ weighted by how much the model's features depend on it. Arrays in, arrays out; n
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ T = TypeVar("T", bound=np.generic)
 
 GLANCE_BLOCK = 8  # pixels on a side of a thumbnail's pixel
 UNKNOWN_NOVELTY = np.float32(1.0)
+_EVERY_OTHER = np.uint64(0x00FF00FF00FF00FF)  # bytes
 _OTHER_COLOUR = 0.6  # what a change of one colour counts, against one of all three
 
 
@@ -40,7 +42,7 @@ class GateConfig:
     jump: float = 0.1  # from one look to the next, beyond which a cell is not averaged but taken as it is
     gist_jump: float = 0.01  # the same for the gist, which noise moves less
     blend: float = 0.35  # share of the newest look in the average of what has not jumped
-    glance: float = 2.5  # brightness levels that a thumbnail pixel must change by to wake the tokenizer
+    glance: float = 3.0  # brightness levels that a thumbnail pixel must change by to wake the tokenizer
     look_every_s: float = 1.0  # the tokenizer looks this long after the glance woke it, whatever the glance says
     look_at_least_s: float = 16.0  # then after twice as long each time, up to this
     coverage: float = 0.25  # share of a cell that must be in the frame: no more than the last corner at rest has
@@ -169,20 +171,28 @@ def thumbnail(pixels: NDArray[np.uint8]) -> Floats:
     """(H // 8, W // 8, 3): the mean of each block of a frame (H, W, 3); what does not fill a block is cut off."""
     n = GLANCE_BLOCK
     rows, cols = pixels.shape[0] // n, pixels.shape[1] // n
-    strips = pixels[: rows * n, : cols * n].reshape(rows, n, cols * n * 3).sum(1, dtype=np.uint16)
-    return strips.reshape(rows, cols, n, 3).sum(2, dtype=np.float32) / np.float32(n * n)
+    whole = np.ascontiguousarray(pixels[: rows * n, : cols * n])
+    packed = whole.reshape(rows, n, cols * n * 3).view(np.uint64)  # eight bytes at a time, four to a sum
+    sums = np.empty((rows, cols * n * 3 // 2, 2), np.uint16)
+    for odd in (0, 1):
+        lines = ((packed[:, line] >> np.uint64(8 * odd)) & _EVERY_OTHER for line in range(n))
+        sums[..., odd] = functools.reduce(np.add, lines).view(np.uint16)
+    blocks = sums.reshape(rows, cols, n, 3)
+    return functools.reduce(np.add, (blocks[:, :, k] for k in range(n))).astype(np.float32) / np.float32(n * n)
 
 
 def glance(state: GlanceState, small: Floats, now: float, config: GateConfig) -> tuple[bool, GlanceState]:
     """Is a closer look due? `small` is the frame's thumbnail; the state moves on only when it is.
 
-    A change of exposure or mains flicker lifts the whole picture alike and is taken out before comparing.
+    A change of exposure lifts the whole picture alike, mains flicker whole rows of it: both are taken out before
+    comparing.
     """
     before = state.thumbnail
     if before is None or before.shape != small.shape:
         return True, GlanceState(small, now, config.look_every_s)
-    gain = np.median(small) / max(float(np.median(before)), 1.0)
-    changed = small - before * np.float32(gain)
+    now_row, before_row = (np.median(picture[..., 1], 1) for picture in (small, before))
+    gain = (now_row / np.maximum(before_row, 1)).astype(np.float32)
+    changed = small - before * gain[:, None, None]
     brighter = float(np.abs(changed.mean(-1)).max())
     if max(brighter, _OTHER_COLOUR * float(np.abs(changed).max())) >= config.glance:
         return True, GlanceState(small, now, config.look_every_s)
