@@ -125,31 +125,33 @@ class Price:
     token: float = 0.0
 
 
-def buy(offer: Offer, allowance: Allowance, price: Price) -> Bought:
-    """The edits that are worth their price, best gain for its share of what is left first, while that lasts.
+def buy(offer: Offer, allowance: Allowance, price: Price, left: Allowance | None = None) -> Bought:
+    """The edits that are worth their price, best gain for its share of what is `left` first, while `allowance` lasts.
 
+    `left` is of both caps; the allowance is that (the default) or less, as the network has it from moment to moment.
     Each cell gets the option with the largest gain after it is paid; where the bits run out, a cheaper one.
     """
     gain, bits = offer.options()
     net = gain - np.float32(price.bit) * bits - np.float32(price.token)
-    share = bits / max(allowance.bits, 1.0) + 1 / max(allowance.tokens, 1)
+    of = left or allowance
+    share = bits / max(of.bits, 1.0) + 1 / max(of.tokens, 1)
     levels = offer.set_gain.shape[-1]
     best = net.argmax(1)
     cells = np.arange(len(best))
     wanted = np.flatnonzero(net[cells, best] > 0)
     order = wanted[np.argsort(-gain[wanted, best[wanted]] / share[wanted, best[wanted]], kind="stable")]
     chosen = np.full(len(best), -1)
-    left, tokens, surplus = allowance.bits, allowance.tokens, 0.0
+    free, tokens, surplus = allowance.bits, allowance.tokens, 0.0
     for cell in order.tolist():
         if tokens <= 0:
             break
         option = int(best[cell])
-        if bits[cell, option] > left:
-            fitting = np.where(bits[cell] <= left, net[cell], -np.inf)
+        if bits[cell, option] > free:
+            fitting = np.where(bits[cell] <= free, net[cell], -np.inf)
             option = int(fitting.argmax())
             if not fitting[option] > 0:
                 continue
-        chosen[cell], left, tokens = option, left - float(bits[cell, option]), tokens - 1
+        chosen[cell], free, tokens = option, free - float(bits[cell, option]), tokens - 1
         surplus += float(net[cell, option])
     shape = offer.depth.shape
     sets = np.where((chosen >= 0) & (chosen < levels), chosen + 1, 0)

@@ -39,9 +39,9 @@ from vidtok.tokenizer.fsq import EDGES, LEVELS, VALUE_BITS, quantise
 
 SCENES = ("scene:pan", "scene:handheld", "scene:scroll", "scene:tour")
 SYSTEMS = {
-    "vidtok": {},
+    "vidtok": {"pan": True},
     "vidtok-no-pan": {"pan": False},
-    "vidtok-no-move": {"move_reach": 0},
+    "vidtok-no-move": {"pan": True, "move_reach": 0},
     "vidtok-no-motion": {"pan": False, "move_reach": 0},
 }
 

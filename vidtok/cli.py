@@ -100,7 +100,7 @@ def _add_caps(parser: argparse.ArgumentParser, kbps: float | None = 30.0, tokens
     )
 
 
-def _add_price(parser: argparse.ArgumentParser) -> None:
+def _add_spending(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--price",
         type=_positive,
@@ -121,6 +121,11 @@ def _add_price(parser: argparse.ArgumentParser) -> None:
         default=20.0,
         help="what telling of an event is worth, however soon it is over (default %(default)g); 0 tells "
         "only what lasts",
+    )
+    parser.add_argument(
+        "--pan",
+        action="store_true",
+        help="follow the camera: fewer bits where it pans over something flat, a page or a screen; elsewhere it costs",
     )
 
 
@@ -156,7 +161,7 @@ def _config(args: argparse.Namespace) -> Any:
     from vidtok.live.sender import SendConfig
 
     caps = Caps(args.kbps, args.tokens_per_s)
-    return SendConfig(caps=caps, price=args.price, token_price=args.token_price, alert=args.alert)
+    return SendConfig(caps=caps, price=args.price, token_price=args.token_price, alert=args.alert, pan=args.pan)
 
 
 def _open(args: argparse.Namespace) -> Any:
@@ -186,7 +191,7 @@ def _add_demo(commands: Any) -> None:
     )
     _add_source(parser, "256")
     _add_caps(parser)
-    _add_price(parser)
+    _add_spending(parser)
 
 
 def _demo(args: argparse.Namespace) -> None:
@@ -219,7 +224,7 @@ def _add_send(commands: Any) -> None:
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write what the session does, for `vidtok trace`")
     _add_source(parser, None)
     _add_caps(parser)
-    _add_price(parser)
+    _add_spending(parser)
 
 
 def _send(args: argparse.Namespace) -> None:
@@ -383,7 +388,7 @@ def _add_encode(commands: Any) -> None:
     parser.add_argument("out", type=Path, metavar="OUT.vtk")
     _add_source(parser, None)
     _add_caps(parser)
-    _add_price(parser)
+    _add_spending(parser)
 
 
 def _encode(args: argparse.Namespace) -> None:

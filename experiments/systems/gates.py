@@ -74,7 +74,7 @@ class Learned(Gate):
         gain = spared(latents, canvas)
         new = surprise(verdict.event, self.busy, frame.time_s - self.time_s)
         self.busy, self.time_s = new.busy, frame.time_s
-        return gain * verdict.lasts_s + SendConfig.alert * new.news * (gain > 0)
+        return gain * (verdict.lasts_s + SendConfig.least_s) + SendConfig.alert * new.news * (gain > 0)
 
 
 class Codes(Gate):

@@ -37,9 +37,8 @@ Floats = NDArray[np.float32]
 PACKET, HEADER = 1100, 16  # bytes, of `vidtok-dense`, which runs without a session
 PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "vidtok-no-gist": ("cells alone, no gist", {"gist_s": 0.0}),
-    "vidtok-no-pan": ("no pan edits", {"pan": False}),
+    "vidtok-pan": ("with pan edits", {"pan": True}),
     "vidtok-no-move": ("no move edits", {"move_reach": 0}),
-    "vidtok-no-motion": ("neither pan nor move edits", {"pan": False, "move_reach": 0}),
     "vidtok-no-steady": ("latents as they come, not averaged over looks", {"gate": GateConfig(blend=1.0)}),
     "vidtok-no-noise": ("what noise explains counts too", {"gate": GateConfig(noise=0.0)}),
     "vidtok-unlearned": ("what has stood is expected to stay, no event is told for itself", {"learned": False}),

@@ -197,7 +197,7 @@ def frames(pictures: Iterable[Pixels], fps: float, first: int = 0) -> list[Frame
 
 def calm(**changes: object) -> SendConfig:
     """A config whose thresholds are the tests' own, so that calibrating the gate breaks nothing here."""
-    return replace(SendConfig(gate=GATE, price=PRICE, token_price=0.0, learned=False), **changes)  # type: ignore[arg-type]
+    return replace(SendConfig(gate=GATE, price=PRICE, token_price=0.0, learned=False, pan=True), **changes)  # type: ignore[arg-type]
 
 
 @dataclass

@@ -144,7 +144,7 @@ class Connection:
             for data in received:
                 self._take(data)
             inbox: Inbox | None = getattr(endpoint, "inbox", None)
-            if inbox is not None:
+            if inbox is not None and self._on_event is not None:  # a task that is slow must not be woken in between
                 inbox.taker = partial(self._take_at_once, endpoint)
             while not self._over:
                 self._take(await endpoint.receive())
@@ -161,10 +161,14 @@ class Connection:
         return True
 
     def _take(self, data: bytes) -> None:
-        """Hand up what comes of a packet; one answer serves those that come together and what is applied of them."""
-        self._hand_up(self.session.receive_datagram(data, self.clock()))
-        if self._soon is None:
+        """Hand up what comes of a packet. The answer leaves before a task that waits for events has its turn, which may
+        take long; what is called at once has had it, and one answer serves the packets that come together."""
+        events = self.session.receive_datagram(data, self.clock())
+        if self._on_event is None:
+            self.flush()
+        elif self._soon is None:
             self._soon = asyncio.get_running_loop().call_later(_SOON, self.flush)
+        self._hand_up(events)
 
     async def _let_the_application_catch_up(self) -> None:
         while len(self._events) >= _MAX_EVENTS and not self._over:

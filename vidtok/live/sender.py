@@ -89,7 +89,7 @@ class SendConfig:
     last_s: float = 8.0  # and at most, however long it has stood
     gist_s: float = 6.0  # how long a gist is expected to last; 0 sends none
     gist_every_s: float = 0.1  # how often a new one is made at most
-    pan: bool = True
+    pan: bool = False  # follow the camera: spares bits where it pans before a flat scene, costs elsewhere (see the log)
     move_reach: int = 3  # cells; 0 switches moves off
 
     def __post_init__(self) -> None:
@@ -155,7 +155,7 @@ class Sender:
         self._expected: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None  # of events, of what is in sight
         self.seen: NDArray[np.float32] | None = None  # latents at the last look, as they came
         self.view: View | None = None
-        self._looked = False
+        self._looked = self._moved = False
         self._told_s = 0.0
         self._settled: tuple[int, View, float] | None = None  # base version and view: nothing to say before when
         self._still = np.zeros((grid.rows, grid.cols), np.float32)
@@ -202,7 +202,7 @@ class Sender:
         verdict = self._judge(view, held, before, shown, time_s)
         offer = self._offer(view, held, before, shown, moves, verdict)
         funds = self._funds(time_s, now)
-        edits, payloads = self._choose(view, base, offer, moves, funds)
+        edits, payloads = self._choose(view, base, offer, moves, funds, self.ledger.left(time_s))
         if not payloads:
             if funds.bits >= SMALL_BITS / 2 and funds.tokens > 1:
                 self._settle(base, view, time_s)
@@ -222,7 +222,7 @@ class Sender:
         if self.config.pan:
             self._pan = track_pan(self._pan, luma(pixels))
             position = self._pan.position
-        moved = self.view is not None and self.view.position != position
+        moved = self._moved = self.view is not None and self.view.position != position
         quiet = self._gate.quiet or QuietState.start(self.grid.rows, self.grid.cols, time_s)
         before = self._gate.latents
         if self.view is not None and moved:
@@ -257,7 +257,7 @@ class Sender:
         return Allowance(bits, math.ceil(left.tokens * FRAME_SHARE))
 
     def _choose(
-        self, view: View, base: Canvas, offer: Offer, moves: NDArray[np.int8], funds: Allowance
+        self, view: View, base: Canvas, offer: Offer, moves: NDArray[np.int8], funds: Allowance, left: Allowance
     ) -> tuple[Patch, list[tuple[Patch, bytes]]]:
         """What to send, as one patch and as the payloads that carry it; none when nothing is worth sending."""
         bits, tokens = funds.bits, funds.tokens
@@ -269,7 +269,7 @@ class Sender:
         for _ in range(_TRIES):
             gist = renew(gist_offer, bits * share * (tokens > panned), price)
             used = panned + (gist.levels > 0)
-            bought = buy(offer, Allowance(max(0.0, bits * share - gist.bits), tokens - used), price)
+            bought = buy(offer, Allowance(max(0.0, bits * share - gist.bits), tokens - used), price, left)
             self._bought = bought
             edits = self._edits(view, base, bought, gist, moves, pan)
             worth = bought.surplus + gist.surplus > price.bit * PACKET_BITS
@@ -324,7 +324,7 @@ class Sender:
         said = self._network(asked(view.glimpse, view.latents, held, known(before.depth), quiet, shown, EDGES))
         lasts = said.lasts_s + self.config.least_s
         self._alarm = 0.0
-        if not self._looked:
+        if not self._looked or self._moved:  # a moved grid sees the same a little differently: no event by itself
             return Verdict(lasts, np.zeros_like(lasts))
         new = surprise(said.event, self._busy, time_s - self._judged_s)
         self._busy, self._judged_s = new.busy, time_s

@@ -29,7 +29,7 @@ from transport.events import Closed, Connected, Resumed, Suspended
 from transport.session import Session
 from transport.states import Role
 from transport.wire import CloseCode
-from vidtok.canvas import Canvas
+from vidtok.canvas import Canvas, Grid, blank
 from vidtok.entropy import load_tables
 from vidtok.live.link import LIVE, codec_hash
 from vidtok.live.receiver import Receiver, Update
@@ -189,7 +189,9 @@ async def serve(
 
     On WebRTC at `host` and `port`, and on the URLs of `also`, whatever adapters they name.
     """
-    server = Server(Reader(), report, caps, trace)
+    reader = Reader()
+    reader.read(blank(Grid(64, 64)))  # the first reading keeps everything waiting: better before anybody does
+    server = Server(reader, report, caps, trace)
     listener = WebRtcListener(
         host, port, token=token, on_endpoint=server.stream, max_sessions=max_sessions, ice_servers=ice_servers
     )
