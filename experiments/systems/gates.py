@@ -2,8 +2,8 @@
 
     frame --score of every cell--> the best, as many as the bucket of tokens holds --> set on all the model's levels
 
-Every gate may save up two seconds of tokens, and none sends what scores nothing. There is no gist, so that all that is
-known was chosen; bytes are not counted.
+Every gate begins with a whole picture, may save up two seconds of tokens, and sends nothing that scores nothing. There
+is no gist, so that all that is known was chosen; bytes are not counted.
 """
 
 from __future__ import annotations
@@ -167,9 +167,9 @@ def choosing(kind: type[Gate]) -> Callable[[float, Clip], Iterator[Known]]:
         visible, tokens = canvas.visible(), 0
         income = share * clip.cells
         most = max(income * clip.fps * SAVED_S, clip.cells if gate.whole else 1)
-        bucket = most if gate.whole else min(most, income * clip.fps)
+        bucket: float = clip.cells  # a first picture is everybody's
         for frame in clip:
-            bucket = min(most, bucket + income)
+            bucket = max(bucket, min(most, bucket + income))
             latents = encoder()(frame.pixels)
             score = np.where(visible, gate.score(frame, latents, canvas), 0)
             cells = best(score, int(bucket + 1e-6), gate.whole, clip.cells)
