@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 
 LONGEST = 256  # pixels on the longer side of the picture that is correlated
 KEY_REACH = 0.25  # share of the picture that a shift may cross before a new key is taken
-GAIN = 0.5  # a pan must leave at most this share of the difference that standing still would leave
+GAIN = 0.85  # a pan must leave at most this share of the difference that standing still would leave
 LEFT = 20.0  # brightness levels of difference that a pan may leave at most: more, and something else moved
 SLACK = 0.65  # pixels that the true position may leave the whole one before it is moved
 
