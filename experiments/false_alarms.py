@@ -2,9 +2,9 @@
 
     a frame held, with noise, flicker, shake, ... --system--> does it call any cell news?  that is a false alarm
 
-**False alarms**: a frame held under one disturbance. From two seconds on, and once the receiver holds something of every
-cell, each second in which the system raises an alarm is one; any cell marked as news is, where a system has no alarm.
-Systems that never say what is news make no such decision and have none.
+**False alarms**: a frame held under one disturbance. From two seconds on, and once the receiver holds something of
+every cell, each second in which the system raises an alarm is one; any cell marked as news is, where a system has no
+alarm. Systems that never say what is news make no such decision and have none.
 """
 
 from __future__ import annotations
