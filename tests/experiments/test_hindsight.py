@@ -36,6 +36,7 @@ def test_a_gist_that_counts_more_is_told_more_often() -> None:
     assert few.tokens < many.tokens
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_what_is_saved(tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     with open_source("scene", size="64", fps=10, duration_s=1.2) as scene:
