@@ -117,7 +117,7 @@ def systems() -> dict[str, System]:
     def ours(name: str, about: str, config: SendConfig, family: str) -> System:
         settings = {f"token price {price:g}": replace(config, token_price=price) for price in OUR_PRICES}
         said = f"{about}; on the levels that the model reads, price {FREE.price:g}, caps beyond reach"
-        return replace(shipped[name], about=said, settings=settings, family=family)
+        return replace(shipped[name], about=said, settings=settings, family=family, quick=())
 
     dense, (without, change) = shipped[DENSE], PARTS["vidtok-no-steady"]
     found = [
