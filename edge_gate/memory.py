@@ -134,6 +134,20 @@ def asked(
     return np.concatenate([_flat(missed), levels_held, of_cell, glimpse], -1).transpose(2, 0, 1).astype(np.float32)
 
 
+def missing(
+    latents: Floats, held: Floats, known: NDArray[np.bool_], gist: Floats, gist_held: Floats, edges: tuple[int, ...]
+) -> tuple[Floats, Floats]:
+    """What the network is told that says what telling a cell is worth: of each cell (M, rows, cols), of the frame (G,).
+
+    As for `asked`, but only the numbers that the model reads; gist_held is zero where nothing is held.
+    """
+    there = known[..., : edges[-1]]
+    seen = latents[..., : edges[-1]]
+    missed = seen - np.where(there, held[..., : edges[-1]], 0)
+    cells = np.concatenate([seen, missed, there[..., list(edges[:-1])]], -1).transpose(2, 0, 1)
+    return cells.astype(np.float32), np.concatenate([gist, gist - gist_held]).astype(np.float32)
+
+
 @dataclass(frozen=True, eq=False)
 class Surprise:
     """What of an event's chance is new, all (rows, cols)."""

@@ -109,18 +109,20 @@ def plan(rng: np.random.Generator, size: tuple[int, int], fps: float, frames: in
 
 
 @dataclass(frozen=True, eq=False)
-class _Look:
+class Look:
+    """What a sender saw, and what it was asked of it."""
+
     frame: int
     asked: Floats
     view: View
     held: Canvas
 
 
-class _Pupil:
+class Pupil:
     """In the network's place: notes what it is asked, and says what the gate says without it."""
 
     def __init__(self) -> None:
-        self.looks: list[_Look] = []
+        self.looks: list[Look] = []
         self.frame = 0
         self.sender: Sender | None = None
 
@@ -128,27 +130,35 @@ class _Pupil:
         assert self.sender is not None
         assert self.sender.view is not None
         if not self.looks or self.looks[-1].view is not self.sender.view:
-            self.looks.append(_Look(self.frame, asked, self.sender.view, self.sender.canvas))
+            self.looks.append(Look(self.frame, asked, self.sender.view, self.sender.canvas))
         quiet = np.expm1(asked[QUIET])
         lasts = np.clip(SendConfig.first_s + quiet, SendConfig.first_s, SendConfig.last_s)
         return Verdict(lasts, np.zeros_like(lasts))
 
 
-def lesson_of(stream: Stream, encoder: EdgeEncoder, weights: Floats, rng: np.random.Generator) -> Lesson:
-    """Send a stream at some price, and look back on every look."""
+def watched(
+    stream: Stream, encoder: EdgeEncoder, rng: np.random.Generator, gist_s: float
+) -> tuple[list[Look], list[Floats]]:
+    """Send a stream at some price: every look, and the latents at every frame."""
     height, width = stream.frames[0].shape[:2]
     price, token = (float(np.exp(rng.uniform(np.log(low), np.log(high)))) for low, high in ((1, 60), (0.3, 20)))
-    config = SendConfig(Caps(60, 1000), price=price, token_price=token, gist_s=0.0, pan=False)
-    pupil = _Pupil()
+    config = SendConfig(Caps(60, 1000), price=price, token_price=token, gist_s=gist_s)
+    pupil = Pupil()
     loop = Loop(Grid(width, height), config, fps=stream.fps, name="lesson", encoder=encoder, network=pupil)
     pupil.sender = loop.sender
-    seen: list[Floats] = []  # latents at every frame
+    seen: list[Floats] = []
     for k, pixels in enumerate(stream.frames):
         pupil.frame = k
         step = loop.step(Frame(pixels, k / stream.fps, k))
         assert loop.sender.seen is not None
         seen.append(loop.sender.seen if step.looked else seen[-1])
-    looks = pupil.looks
+    return pupil.looks, seen
+
+
+def lesson_of(stream: Stream, encoder: EdgeEncoder, weights: Floats, rng: np.random.Generator) -> Lesson:
+    """Send a stream at some price, and look back on every look."""
+    looks, seen = watched(stream, encoder, rng, gist_s=0.0)
+    height, width = stream.frames[0].shape[:2]
     rows, cols = height // CELL, width // CELL
     place = np.s_[:rows, :cols]
     pairs = [_worth(look, seen, stream.fps, weights) for look in looks]
@@ -160,7 +170,7 @@ def lesson_of(stream: Stream, encoder: EdgeEncoder, weights: Floats, rng: np.ran
     )
 
 
-def _worth(look: _Look, seen: Sequence[Floats], fps: float, weights: Floats) -> tuple[Floats, Floats]:
+def _worth(look: Look, seen: Sequence[Floats], fps: float, weights: Floats) -> tuple[Floats, Floats]:
     """(rows, cols) each: what telling a cell at this look spares at once, and for how many seconds as much.
 
     The seconds are NaN where too little is known of what came next.
