@@ -86,7 +86,7 @@ def test_detail_brings_every_level_of_a_region_and_of_nothing_else() -> None:
     rng = np.random.default_rng(1)
     still = blocks(rng, GRID)
     film = frames([noisy(still, rng, 1.5) for _ in range(60)], 10.0)
-    taped = Taped(GRID, calm(price=600.0, caps=AMPLE)).play(film[:20])
+    taped = Taped(GRID, calm(price=900.0, caps=AMPLE)).play(film[:20])
     assert not taped.loop.sender.canvas.depth.any()
     taped.loop.receiver.wish(Wishes(detail=((40, 40, 40, 10),)), 2.0)
     taped.play(film[20:])
