@@ -6,7 +6,8 @@
 - `interest`: a number, held to 1/16 to 16. What everything counts: below 1 where nobody asks, above it where a question
   waits.
 - `attention`: `{"at": [x, y], "cols": n, "weights": bytes}`. What the model looks at: a byte a cell, row by row, `n` to
-  a row; the first cell is that of scene pixel `at`. Gains count LEAST to MOST times, about once on average in sight.
+  a row; the first cell is that of scene pixel `at`. Gains count by the weight's root, LEAST to MOST times, about once
+  on average in sight.
 - `detail`: up to 8 of `[x, y, width, height]` in scene pixels. To be read: every level of each cell that they touch is
   wanted.
 
@@ -122,7 +123,7 @@ def attended(attention: Attention, position: tuple[int, int], in_sight: Seen, ce
         places.append((place, (place >= 0) & (place < weights.shape[axis])))
     (rows, down), (cols, across) = places
     said = np.ix_(down, across)
-    of_said, seen = weights[np.ix_(rows[down], cols[across])].astype(np.float32), in_sight[said]
+    of_said, seen = np.sqrt(weights[np.ix_(rows[down], cols[across])].astype(np.float32)), in_sight[said]
     factor = np.ones(in_sight.shape, np.float32)
     if of_said[seen].any():
         of_said = np.clip(of_said / of_said[seen].mean(), LEAST, MOST)

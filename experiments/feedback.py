@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -35,9 +35,9 @@ from experiments.judges import cosine, cosine_of_places
 from experiments.planting import Box, Event, disturb, show, window
 from experiments.systems.ours import encoder
 from experiments.where_it_looks import covered
-from transport.lanes import Lane
 from vidtok.canvas import Canvas, Grid
 from vidtok.edits import Kind
+from vidtok.live.link import Tap
 from vidtok.live.recording import Loop
 from vidtok.live.sender import SendConfig, Step
 from vidtok.model.reader import Reader
@@ -51,7 +51,7 @@ TIGHT = Caps(6.0, 30.0)
 DEAR = SendConfig(price=25.0)
 LIMIT_KBPS = 5.0
 FLOORS_S, FLOOR_END_S = (0.0, 10.0, 5.0), 30.0
-TRIALS, SCARCE = 8, Caps(30.0, 20.0)
+TRIALS, SCARCE, LOW_S = 4, (10.0, 5.0), 2.0  # tokens a second, from when the held frame is known
 TIMES = ("seconds", "kbit", "obeyed_s", "whole_s", "as_deep_s", "delay_s")
 KEY = ("part", "system", "setting", "clip", "trial")
 
@@ -67,31 +67,19 @@ class Moment:
     bits: int  # sent since the beginning, both ways
 
 
-class Stream:
+def play(
+    frames: Sequence[Pixels], config: SendConfig, ask: Act | None = None, ask_s: float = ASK_S, tap: Tap | None = None
+) -> list[Moment]:
     """A film sent by the real ends; at one time something is asked of the sender."""
-
-    def __init__(self, frames: Sequence[Pixels], config: SendConfig, ask: Act | None = None, ask_s: float = ASK_S):
-        height, width = frames[0].shape[:2]
-        self.grid = Grid(width, height)
-        self.wire: list[tuple[float, int]] = []  # every packet of the sender's: when, and its bits
-        self._frames, self._ask, self._ask_s = frames, ask, ask_s
-        self.loop = Loop(self.grid, config, fps=FPS, name="feedback", tap=self._tap, encoder=encoder())
-
-    def _tap(self, now: float, _lane: Lane, data: bytes) -> None:
-        self.wire.append((now, len(data) * 8))
-
-    def __iter__(self) -> Iterator[Moment]:
-        for k, pixels in enumerate(self._frames):
-            time_s = k / FPS
-            if self._ask is not None and k == round(self._ask_s * FPS):
-                self._ask(self.loop, time_s)
-            step = self.loop.step(Frame(pixels, time_s, k))
-            assert self.loop.receiver.canvas is not None
-            yield Moment(time_s, pixels, step, self.loop.receiver.canvas, self.loop.bytes_total * 8)
-
-    def all(self) -> list[Moment]:
-        """Every moment."""
-        return list(self)
+    height, width = frames[0].shape[:2]
+    loop, moments = Loop(Grid(width, height), config, fps=FPS, name="feedback", tap=tap, encoder=encoder()), []
+    for k, pixels in enumerate(frames):
+        if ask is not None and k == round(ask_s * FPS):
+            ask(loop, k / FPS)
+        step = loop.step(Frame(pixels, k / FPS, k))
+        assert loop.receiver.canvas is not None
+        moments.append(Moment(k / FPS, pixels, step, loop.receiver.canvas, loop.bytes_total * 8))
+    return moments
 
 
 def wishing(wishes: Wishes) -> Act:
@@ -123,8 +111,8 @@ def reader() -> Reader:
 
 def attention(film: Film, _trials: int) -> list[Row]:
     """Left half and right half in turn: the mean over both, attended to and not."""
-    frames, config = film.load(round(END_S * FPS)), SendConfig(caps=TIGHT)
-    plain = Stream(frames, config).all()
+    frames, config = film.load(round(END_S * FPS)), SendConfig(caps=TIGHT, price=12.0)
+    plain = play(frames, config)
     truth = [reader().judge(moment.pixels).maps for moment in since(plain, ASK_S)[:: round(FPS)]]
     found: dict[str, list[Row]] = {"alike": [], "one half": []}
     grid = Grid(film.size[0], film.size[1])
@@ -133,7 +121,7 @@ def attention(film: Film, _trials: int) -> list[Row]:
         middle = (grid.cols - 1) // 2
         half = np.s_[:, :middle] if left else np.s_[:, middle:-1]
         weights[half] = 1
-        asked = Stream(frames, config, wishing(Wishes(attention=Attention.of(weights, (0, 0))))).all()
+        asked = play(frames, config, wishing(Wishes(attention=Attention.of(weights, (0, 0)))))
         for setting, moments in (("alike", plain), ("one half", asked)):
             late = since(moments, ASK_S)
             told = sum((moment.step.kind != Kind.KEEP).astype(int) for moment in late)
@@ -164,7 +152,7 @@ def detail(film: Film, _trials: int) -> list[Row]:
     cells = covered(_filled(box, (height, width)), (0, 0), Grid(width, height)) > 0
     rows = []
     for setting, ask in (("not asked", None), ("asked", wishing(Wishes(detail=(box,))))):
-        moments = Stream(frames, DEAR, ask).all()
+        moments = play(frames, DEAR, ask)
         late = since(moments, ASK_S)
         whole = [moment for moment in late if (moment.canvas.depth[cells] == LEVELS).all()]
         levels = float(np.mean([moment.canvas.depth[cells].mean() for moment in late]))
@@ -187,7 +175,7 @@ def interest(film: Film, _trials: int) -> list[Row]:
     frames, config = film.load(round(END_S * FPS)), SendConfig(caps=Caps(64, 640), price=12.0)
     rows = []
     for factor in (0.25, 1.0, 4.0):
-        moments = Stream(frames, config, wishing(Wishes(interest=factor)), ask_s=0.0).all()
+        moments = play(frames, config, wishing(Wishes(interest=factor)), ask_s=0.0)
         seen = since(moments, 2.0)[:: round(FPS)]
         known = [cosine(reader().read(m.canvas).pooled, reader().judge(m.pixels).pooled) for m in seen]
         rows.append({"setting": f"{factor:g}", **costs(moments), "cosine": round(float(np.mean(known)), 4)})
@@ -195,38 +183,34 @@ def interest(film: Film, _trials: int) -> list[Row]:
 
 
 def limit(film: Film, _trials: int) -> list[Row]:
-    """A lower cap while the stream is on."""
-    frames = film.load(round(END_S * FPS))
-    stream = Stream(frames, SendConfig(), wishing(Wishes(kbps=LIMIT_KBPS)))
-    stream.all()
-    late = [entry for entry in stream.wire if entry[0] >= ASK_S - 1e-6]
-    most = LIMIT_KBPS * 1000 + 8 * 60  # a heartbeat or two are nobody's to hold back
-    over = [at for at, _ in late if sum(bits for t, bits in late if at <= t < at + 1 - 1e-6) > most]
-    bits = (
-        sum(bits for at, bits in stream.wire if start <= at < end) / (end - start) / 1000
-        for start, end in ((ASK_S - 2, ASK_S), (ASK_S + 2, END_S))
-    )
-    before, after = (round(kbps, 2) for kbps in bits)
-    obeyed = round(over[-1] - ASK_S + 1 / FPS, 2) if over else 0.0
-    return [{"setting": f"{LIMIT_KBPS:g} kbps", "kbps_before": before, "kbps_after": after, "obeyed_s": obeyed}]
+    """A lower cap while the stream is on: obeyed when no second that ends later holds more."""
+    wire: list[tuple[float, int]] = []
+    frames, wish = film.load(round(END_S * FPS)), wishing(Wishes(kbps=LIMIT_KBPS))
+    moments = play(frames, SendConfig(price=1.0), wish, tap=lambda now, _, data: wire.append((now, len(data) * 8)))
+    (at, bits), ends = np.array(wire).T, np.array([moment.time_s for moment in moments])
+    kbps = np.array([bits[(at > end - 1 + 1e-6) & (at <= end + 1e-6)].sum() for end in ends]) / 1000
+    over = ends[(ends >= ASK_S) & (kbps > LIMIT_KBPS)]
+    row = {
+        "kbps_before": kbps[(ends >= 1) & (ends < ASK_S)].mean(),
+        "kbps_after": kbps[ends >= ASK_S + 1].mean(),
+        "kbps_most": kbps[ends >= ASK_S + 1.1].max(),
+        "obeyed_s": over[-1] - ASK_S + 1 / FPS if len(over) else 0.0,
+    }
+    return [{"setting": f"{LIMIT_KBPS:g} kbps", **{name: round(float(value), 2) for name, value in row.items()}}]
 
 
 def refresh(film: Film, _trials: int) -> list[Row]:
     """Everything from blank, at the caps as they come and at tight ones."""
     frames, rows = film.load(round(END_S * FPS)), []
     for setting, caps in (("30 kbps, 300 tokens/s", Caps()), ("6 kbps, 30 tokens/s", TIGHT)):
-        stream = Stream(
-            frames, SendConfig(caps=caps), lambda loop, now: loop.receiver.session.request_refresh("x", now)
-        )
-        moments = since(stream.all(), ASK_S - 1 / FPS)
-        seen = moments[0].canvas.visible()
-        before = moments[0].canvas.depth[seen].mean()
-        row: Row = {"setting": setting, "levels_before": round(float(before), 2)}
-        for name, least in (("whole_s", None), ("as_deep_s", 0.9 * before)):
-            depths = [(moment.time_s, moment.canvas.depth[seen]) for moment in moments[1:]]
-            done = [at for at, d in depths if (d.all() if least is None else d.mean() >= least)]
-            row[name] = round(done[0] - ASK_S, 2) if done else None
-        rows.append(row)
+        moments = play(frames, SendConfig(caps=caps), lambda loop, now: loop.receiver.session.request_refresh("", now))
+        before, *late = [
+            (m.time_s - ASK_S, m.canvas.depth[m.canvas.visible()]) for m in since(moments, ASK_S - 1 / FPS)
+        ]
+        whole = [round(after_s, 2) for after_s, depth in late if depth.all()]
+        deep = [round(after_s, 2) for after_s, depth in late if depth.mean() >= 0.9 * before[1].mean()]
+        row = {"setting": setting, "whole_s": min(whole, default=None), "as_deep_s": min(deep, default=None)}
+        rows.append(row | {"levels_before": round(float(before[1].mean()), 2)})
     return rows
 
 
@@ -235,7 +219,7 @@ def floor(film: Film, _trials: int) -> list[Row]:
     frames, rows = film.load(round(FLOOR_END_S * FPS)), []
     for within_s in FLOORS_S:
         told_s, ages = None, []
-        moments = Stream(frames, SendConfig(refresh_s=within_s)).all()
+        moments = play(frames, SendConfig(refresh_s=within_s))
         for moment in moments:
             told_s = np.zeros(moment.step.kind.shape) if told_s is None else told_s
             told_s[moment.step.kind != Kind.KEEP] = moment.time_s
@@ -249,22 +233,22 @@ def floor(film: Film, _trials: int) -> list[Row]:
 
 
 def fairness(film: Film, trials: int) -> list[Row]:
-    """A frame held; somebody comes out of the corner that is furthest from the curtain, and stays."""
+    """A frame held and known; somebody comes out of the corner furthest from the curtain. Not told counts 2 s."""
     still, rows = film.load(round(FPS))[-1], []
     first, count = round(ASK_S * FPS), round((ASK_S + 2) * FPS)
     for trial in range(trials):
         event = _walk_in(still, first, count - first, trial)
-        for setting in ("no curtain", "curtain"):
-            frames = []
-            for k in range(count):
-                pixels = disturb("leaves", still, k, FPS, trial) if setting == "curtain" else still
-                frames.append(show(pixels, event, k) if k >= first else pixels)
-            for system, learned in (("vidtok", True), ("vidtok-unlearned", False)):
-                moments = Stream(frames, SendConfig(caps=SCARCE, learned=learned)).all()
-                delay = next((m.time_s - ASK_S for m in moments[first:] if _told(m, event)), None)
-                seconds = 2.0 if delay is None else round(delay, 2)  # what is not told at all counts as the end
-                row = {"setting": setting, "trial": trial, "delay_s": seconds, "told": int(delay is not None)}
-                rows.append({"system": system, **row, **costs(moments, ASK_S)})
+        for curtain in (False, True):
+            scene = [disturb("leaves", still, k, FPS, trial) if curtain else still for k in range(count)]
+            frames = [show(pixels, event, k) if k >= first else pixels for k, pixels in enumerate(scene)]
+            for tokens in SCARCE:
+                setting = f"{tokens:g} tokens/s{', curtain' * curtain}"
+                for system, learned in (("vidtok", True), ("vidtok-unlearned", False)):
+                    scarce = wishing(Wishes(tokens_per_s=tokens))
+                    moments = play(frames, SendConfig(learned=learned), scarce, LOW_S)
+                    delay = next((m.time_s - ASK_S for m in moments[first:] if _told(m, event)), 2.0)
+                    row = {"system": system, "setting": setting, "trial": trial, "delay_s": round(delay, 2)}
+                    rows.append(row | costs(moments, ASK_S))
     return rows
 
 
@@ -293,15 +277,6 @@ PARTS: dict[str, Callable[[Film, int], list[Row]]] = {
 # The run
 
 
-@dataclass(frozen=True)
-class Job:
-    """One part on one film."""
-
-    part: str
-    film: Film
-    trials: int
-
-
 def run(argv: Sequence[str] | None = None) -> None:
     """Command line. Every run begins afresh: it takes minutes."""
     parser = bench.parser("feedback", __doc__, clips=False)
@@ -312,7 +287,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     results = args.out / "results.json"
     results.unlink(missing_ok=True)
     rows = Rows(args.out, KEY, {"size": films[0].shape, "fps": FPS})
-    jobs = [Job(part, film, 1 if args.quick else TRIALS) for part in PARTS for film in films]
+    jobs = [(part, film, 1 if args.quick else TRIALS) for part in PARTS for film in films]
     took = bench.run_jobs(jobs, work, rows, start=reader, workers=args.jobs, label="feedback")
     tables = summarise(json.loads(results.read_text()))
     bench.write_json(
@@ -328,12 +303,13 @@ def run(argv: Sequence[str] | None = None) -> None:
     print("\n".join(lines))
 
 
-def work(job: Job) -> list[Row]:
-    """The rows of one job."""
-    with bench.naming(job.part, job.film.name):
-        found = PARTS[job.part](job.film, job.trials)
-    head: Row = {"part": job.part, "system": "vidtok", "clip": job.film.name, "trial": None}
-    return [{**head, **row, "size": job.film.shape, "fps": FPS} for row in found]
+def work(job: tuple[str, Film, int]) -> list[Row]:
+    """The rows of one part on one film, with so many trials."""
+    part, film, trials = job
+    with bench.naming(part, film.name):
+        found = PARTS[part](film, trials)
+    head: Row = {"part": part, "system": "vidtok", "clip": film.name, "trial": None}
+    return [{**head, **row, "size": film.shape, "fps": FPS} for row in found]
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, list[Row]]:

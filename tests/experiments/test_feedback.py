@@ -10,7 +10,7 @@ import pytest
 
 from experiments import feedback
 from experiments.backdrops import Film
-from experiments.feedback import KEY, PARTS, Job, Moment, costs, run, since, summarise, work
+from experiments.feedback import KEY, PARTS, Moment, costs, run, since, summarise, work
 
 FILM = Film("scene:still", "scene:still", (64, 64), 10.0, 0)
 
@@ -30,7 +30,7 @@ def test_costs_count_from_a_time_on() -> None:
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("part", ["detail", "limit", "refresh"])
 def test_a_part_gives_rows_of_the_contract(part: str) -> None:
-    rows = work(Job(part, FILM, 1))
+    rows = work((part, FILM, 1))
     assert all({*KEY, "size", "fps"} <= row.keys() for row in rows)
     assert len({tuple(row[name] for name in KEY) for row in rows}) == len(rows)
     if part == "detail":
@@ -54,8 +54,8 @@ def test_means_percentiles_and_what_never_came() -> None:
 
 @pytest.mark.slow
 def test_the_quick_run_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feedback, "PARTS", {name: PARTS[name] for name in ("attention", "interest", "limit")})
+    monkeypatch.setattr(feedback, "PARTS", {name: PARTS[name] for name in ("limit", "refresh")})
     run(["--out", str(tmp_path), "--quick", "--jobs", "1"])
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert set(summary["parts"]) == {"attention", "interest", "limit"}
-    assert "## attention" in (tmp_path / "report.md").read_text()
+    assert set(summary["parts"]) == {"limit", "refresh"}
+    assert "## limit" in (tmp_path / "report.md").read_text()
