@@ -214,7 +214,8 @@ class Sender:
         offer = self._offer(view, held, before, shown, moves, verdict)
         funds = self._funds(time_s, now)
         due = self._floor.due(before.changed, shown >= self.config.gate.coverage, time_s, math.ceil(funds.tokens / 2))
-        offer = replace(offer, set_gain=offer.set_gain + RENEWAL * due[..., None].astype(np.float32))
+        if due.any():
+            offer = replace(offer, set_gain=offer.set_gain + RENEWAL * due[..., None].astype(np.float32))
         edits, payloads = self._choose(view, base, offer, moves, funds, self.ledger.left(time_s))
         if not payloads:
             if funds.bits >= SMALL_BITS / 2 and funds.tokens > 1:
