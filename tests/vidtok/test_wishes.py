@@ -205,3 +205,17 @@ def test_a_waving_curtain_does_not_hide_who_walks_into_a_corner() -> None:
 def test_a_floor_is_not_below_zero() -> None:
     with pytest.raises(ValueError, match="refresh_s"):
         replace(SendConfig(), refresh_s=-1.0)
+
+
+def test_what_says_nothing_new_changes_nothing() -> None:
+    rng = np.random.default_rng(6)
+    film = frames([noisy(blocks(rng, GRID), rng, 1.5)] * 5 + [blocks(rng, GRID)] * 25, 10.0)
+    plain, told_so = (Taped(GRID, calm(price=300.0)) for _ in range(2))
+    plain.play(film)
+    for frame in film:
+        told_so.loop.receiver.wish(Wishes(), frame.time_s)
+        told_so.play([frame])
+    assert [(s.version, s.payload_bytes) for _, s in told_so.steps] == [
+        (s.version, s.payload_bytes) for _, s in plain.steps
+    ]
+    assert told_so.loop.sender.canvas == plain.loop.sender.canvas

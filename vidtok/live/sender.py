@@ -177,7 +177,8 @@ class Sender:
         """React to what the transport hands up."""
         match event:
             case FeedbackReceived(feedback):
-                self.wishes, self._settled = wishes.read(feedback), None
+                before, self.wishes = self.wishes, wishes.read(feedback)
+                self._settled = self._settled if self.wishes == before else None
                 self.ledger.honour(self.wishes.kbps, self.wishes.tokens_per_s)
             case BaseLost() | Refresh():
                 self._settled = None
