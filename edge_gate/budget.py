@@ -12,8 +12,7 @@ packet may run over, as the caps allow.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -55,14 +54,9 @@ class Ledger:
         self._asked = caps
         self._spent: deque[tuple[float, int, int]] = deque()
 
-    def honour(self, feedback: Mapping[str, object]) -> None:
-        """Take the receiver's limits: `kbps` and `tokens_per_s` lower our caps, never raise them."""
-        limits = {}
-        for name in ("kbps", "tokens_per_s"):
-            value = feedback.get(name)
-            if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-                limits[name] = min(float(value), getattr(self._asked, name))
-        self.caps = replace(self._asked, **limits)
+    def honour(self, kbps: float, tokens_per_s: float) -> None:
+        """Take the receiver's limits: they lower our caps, never raise them."""
+        self.caps = Caps(min(kbps, self._asked.kbps), min(tokens_per_s, self._asked.tokens_per_s))
 
     def spend(self, now: float, bits: int, tokens: int) -> None:
         """Write down what has left."""

@@ -123,6 +123,14 @@ def _add_spending(parser: argparse.ArgumentParser) -> None:
         "only what lasts",
     )
     parser.add_argument(
+        "--refresh-s",
+        type=_not_negative,
+        default=0.0,
+        metavar="SECONDS",
+        help="tell every cell in sight anew at least that often, within the caps, even where nothing has changed; a "
+        "still scene then costs its cells / SECONDS tokens a second (default 0: what is no news is never told again)",
+    )
+    parser.add_argument(
         "--pan",
         action="store_true",
         help="follow the camera: fewer bits where it pans over something flat, a page or a screen; elsewhere it costs",
@@ -160,8 +168,8 @@ def _config(args: argparse.Namespace) -> Any:
     from edge_gate.budget import Caps
     from vidtok.live.sender import SendConfig
 
-    caps = Caps(args.kbps, args.tokens_per_s)
-    return SendConfig(caps=caps, price=args.price, token_price=args.token_price, alert=args.alert, pan=args.pan)
+    names = ("price", "token_price", "alert", "refresh_s", "pan")
+    return SendConfig(Caps(args.kbps, args.tokens_per_s), **{name: getattr(args, name) for name in names})
 
 
 def _open(args: argparse.Namespace) -> Any:

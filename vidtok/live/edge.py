@@ -111,6 +111,7 @@ class Edge:
     def __init__(self, source: Source, config: SendConfig | None = None, trace: Trace | None = None) -> None:
         self.source, self.grid = source, Grid(*source.size)
         self.tally = Tally(self.grid.frame_cells)
+        self.sender: Sender | None = None  # while it runs: its `interest` is the application's to set
         self._config, self._trace = config, trace
         self._tables, self._info = load_tables(), load_info()
         self._encoder = EdgeEncoder()
@@ -134,7 +135,7 @@ class Edge:
             trace=self._trace,
         )
         began = clock()
-        sender = Sender(self.grid, session, self._encoder, self._info, self._tables, self._config)
+        sender = self.sender = Sender(self.grid, session, self._encoder, self._info, self._tables, self._config)
         async with Connection(session, endpoint) as connection:
             listening = asyncio.create_task(self._listen(connection, sender, again))
             try:

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edge_gate.wishes import Wishes
 from transport.errors import RemoteProtocolError
 from transport.events import Connected, DeltaReceived, Event, StateCheck
 from transport.session import Session
@@ -76,6 +77,10 @@ class Receiver:
             case _:
                 pass
         return None
+
+    def wish(self, wishes: Wishes, now: float) -> None:
+        """State all that the application wishes of the sender's gate, until it is stated anew."""
+        self.session.send_feedback(wishes.to_map(), now)
 
     def _greet(self, event: Connected) -> None:
         width, height, fps, source = (event.peer.get(name) for name in ("width", "height", "fps", "source"))

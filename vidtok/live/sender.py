@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_gate import wishes
 from edge_gate.budget import (
     TICK_S,
     Allowance,
@@ -35,6 +36,7 @@ from edge_gate.budget import (
     explain,
     renew,
 )
+from edge_gate.floor import Floor
 from edge_gate.memory import GateState, asked, remember, surprise
 from edge_gate.motion import PanState, cell_moves, luma, track_pan
 from edge_gate.network import GateNetwork, Network, Verdict
@@ -68,6 +70,7 @@ FRAME_SHARE = 0.5  # of what is left of the second, for one frame: something is 
 SMALL_BITS = 800  # of what is left are never divided: even a small cap buys something
 PACKET_BITS = 8 * 40  # what a packet and its acknowledgement cost beside the payload, below the session too
 FAINT = 1.4  # squared distance of a cell of which half of an alert is worth telling; rounding alone makes 1
+RENEWAL = 1e4  # what telling a cell anew is worth when it is due: it comes before all else
 PATIENCE_S = 0.5  # until what was not worth telling is weighed again
 _TRIES = 4  # at fitting the payload into what may be spent
 
@@ -88,12 +91,15 @@ class SendConfig:
     last_s: float = 8.0  # and at most, however long it has stood
     gist_s: float = 6.0  # how long a gist is expected to last; 0 sends none
     gist_every_s: float = 0.1  # how often a new one is made at most
+    refresh_s: float = 0.0  # no cell in sight stays as it was told for longer; 0: as long as it is no news
     pan: bool = False  # follow the camera: spares bits where it pans before a flat scene, costs elsewhere (see the log)
     move_reach: int = 0  # cells; 0 switches moves off: on real clips they spare nothing (see the log)
 
     def __post_init__(self) -> None:
         if not 0 <= self.move_reach <= MOVE_REACH:
             raise ValueError(f"move_reach {self.move_reach} is not 0 to {MOVE_REACH} cells")
+        if not 0 <= self.refresh_s < math.inf:
+            raise ValueError(f"refresh_s {self.refresh_s} is not zero or more")
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +154,9 @@ class Sender:
         self.grid, self.session, self.config = grid, session, config or SendConfig()
         self._network = (network or GateNetwork()) if self.config.learned else None
         self.ledger = Ledger(self.config.caps)
+        self._floor = Floor(self.config.refresh_s)
+        self.wishes = wishes.Wishes()  # the receiver's
+        self.interest = 1.0  # our application's own, times the receiver's: more than 1 while someone speaks, say
         self.canvas = blank(grid)  # the newest that was handed to the session and not given up
         self._encoder, self._tables = encoder, tables
         self._weights = info.sensitivity
@@ -162,7 +171,7 @@ class Sender:
         self.view: View | None = None
         self._looked = self._moved = False
         self._told_s = 0.0
-        self._settled: tuple[int, View, float] | None = None  # base version and view: nothing to say before when
+        self._settled: tuple[int, View, float, float] | None = None  # base, view, interest: nothing to say before when
         self._still = np.zeros((grid.rows, grid.cols), np.float32)
 
     def canvas_at(self, version: int) -> Canvas | None:
@@ -173,7 +182,9 @@ class Sender:
         """React to what the transport hands up."""
         match event:
             case FeedbackReceived(feedback):
-                self.ledger.honour(feedback)
+                before, self.wishes = self.wishes, wishes.read(feedback)
+                self._settled = self._settled if self.wishes == before else None
+                self.ledger.honour(self.wishes.kbps, self.wishes.tokens_per_s)
             case BaseLost() | Refresh():
                 self._settled = None
             case _:
@@ -196,7 +207,8 @@ class Sender:
         view, looked = self.view, self._looked
         if view is None:
             raise ValueError("tell() before the first look()")
-        if self._settled is not None and self._settled[:2] == (base.version, view) and time_s < self._settled[2]:
+        settled = self._settled
+        if settled is not None and settled[:3] == (base.version, view, self.interest) and time_s < settled[3]:
             return self._report(looked, self._still, None, 0)
         before = base.panned(view.position[0] - base.position[0], view.position[1] - base.position[1])
         held = dequantise(before.values)
@@ -208,13 +220,18 @@ class Sender:
         offer = self._offer(view, held, before, shown, moves, verdict)
         left = self.ledger.left(time_s)
         funds = self._funds(left, now)
+        due = self._floor.due(before.changed, shown >= self.config.gate.coverage, time_s, math.ceil(funds.tokens / 2))
+        if due.any():
+            offer = replace(offer, set_gain=offer.set_gain + RENEWAL * due[..., None].astype(np.float32))
         edits, payloads = self._choose(view, base, offer, moves, funds, left)
         if not payloads:
             if funds.bits >= SMALL_BITS / 2 and funds.tokens > 1:
                 self._settle(base, view, time_s)
             return self._report(looked, score, None, 0)
         self.ledger.spend(time_s, _wire_bits(payloads), edits.tokens)
+        first = self.session.next_version
         sent = self._send(base, payloads, time_s, now)
+        self._floor.sent(range(first, self.session.next_version), time_s)
         return self._report(looked, score, edits, sent)
 
     # -- seeing
@@ -299,7 +316,8 @@ class Sender:
         noise = self.config.gate.noise
         gain = renewal(view.gist, dequantise(view.gist_values), dequantise(base.gist), held, noise)
         told, kept = gist_costs(base, view.gist_values, self._tables)
-        return GistOffer(gain * self._gist_weights * np.float32(self.config.gist_s), told, kept, GIST_EDGES)
+        lasts_s = np.float32(self.config.gist_s * self.interest * self.wishes.interest)
+        return GistOffer(gain * self._gist_weights * lasts_s, told, kept, GIST_EDGES)
 
     def _moves(
         self, view: View, held: NDArray[np.float32], before: Canvas, score: NDArray[np.float32]
@@ -344,7 +362,8 @@ class Sender:
         """What every edit would spare the model while it lasts, and what it tells of an event."""
         config, depth = self.config, before.depth
         in_sight = np.where(shown >= config.gate.coverage, shown, 0)[..., None].astype(np.float32)
-        lasts = in_sight * verdict.lasts_s[..., None]
+        factor = wishes.counts(self.wishes, view.position, in_sight[..., 0] > 0, CELL) * np.float32(self.interest)
+        lasts = in_sight * (verdict.lasts_s * factor)[..., None]
         loss = losses(
             view.latents, dequantise(view.values), held, known(depth), self._weights, EDGES, config.gate.noise
         )
@@ -358,7 +377,7 @@ class Sender:
         set_gain, refine_gain = loss.set_gain(), loss.refine_gain(depth)
         unlike = np.cumsum(by_level(np.square(np.where(known(depth), view.latents - held, view.latents)), EDGES), -1)
         shown_of_it = unlike / (unlike[..., -1:] + FAINT)
-        alert = in_sight * config.alert * verdict.event[..., None] * shown_of_it
+        alert = in_sight * config.alert * (verdict.event * factor)[..., None] * shown_of_it
         self._expected = alert[..., -1], in_sight[..., 0] > 0
         return Offer(
             set_gain=np.asarray((set_gain * lasts + alert) * allowed, np.float32),
@@ -411,8 +430,8 @@ class Sender:
         """Remember that there is nothing to say until the view or the base changes or has stood for longer."""
         assert self._gate is not None
         quiet = self._gate.quiet.quiet_s(time_s)[base.visible()]
-        stands = view.position == base.position and (quiet >= self.config.last_s).all()
-        self._settled = (base.version, view, math.inf if stands else time_s + PATIENCE_S - TICK_S)
+        stands = view.position == base.position and (quiet >= self.config.last_s).all() and not self.config.refresh_s
+        self._settled = (base.version, view, self.interest, math.inf if stands else time_s + PATIENCE_S - TICK_S)
 
     def _forget(self) -> None:
         needed = self.session.needed() | {0}

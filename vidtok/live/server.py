@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_gate.budget import Caps
+from edge_gate.wishes import Wishes
 from transport.adapters.connection import Connection
 from transport.adapters.endpoint import Endpoint
 from transport.adapters.host import Host
@@ -46,7 +47,8 @@ class Server:
 
     def __init__(self, reader: Reader, report: Report, caps: Caps | None = None, trace: Path | None = None) -> None:
         self.sessions: dict[str, Session] = {}  # those that are open, by the stream's name
-        self._reader, self._report, self._caps, self._trace = reader, report, caps, trace
+        self._reader, self._report, self._trace = reader, report, trace
+        self._wishes = Wishes() if caps is None else Wishes(caps.kbps, caps.tokens_per_s)
         self._tables = load_tables()
         self._build = codec_hash(self._tables, load_info().digest)
         self._model = asyncio.Lock()  # one reading at a time, whoever asks
@@ -116,11 +118,8 @@ class Server:
                         **{k: receiver.meta.get(k) for k in ("source", "width", "height", "fps")},
                     }
                 )
-                if self._caps is not None:
-                    connection.session.send_feedback(
-                        {"kbps": self._caps.kbps, "tokens_per_s": self._caps.tokens_per_s}, connection.clock()
-                    )
-                    connection.flush()
+                receiver.wish(self._wishes, connection.clock())
+                connection.flush()
             elif isinstance(event, Suspended | Resumed):
                 self._report({"event": type(event).__name__.lower(), "stream": name})
             elif isinstance(event, Closed):
