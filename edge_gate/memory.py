@@ -12,12 +12,12 @@ are over time, not over looks, so that the rate of looking does not matter. Arra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_gate.novelty import shift_cells
+from edge_gate.novelty import GlanceState, QuietState, by_level, shift_cells
 
 Floats = NDArray[np.float32]
 
@@ -48,6 +48,28 @@ class Memory:
         return Memory(latents, usual, spread, restless, since_s, self.time_s)
 
 
+@dataclass(frozen=True, eq=False)
+class GateState:
+    """All that the gate knows of one camera between two frames."""
+
+    quiet: QuietState
+    glance: GlanceState = field(default_factory=GlanceState)
+    latents: Floats | None = None  # (rows, cols, C), steadied
+    memory: Memory | None = None
+    busy: Floats | None = None  # (rows, cols), what `surprise` remembers
+    judged_s: float = 0.0  # when that was
+
+    def shifted(self, down: int, right: int, now: float) -> GateState:
+        """After the grid moved by whole cells over the scene."""
+        return replace(
+            self,
+            quiet=self.quiet.shifted(down, right, now),
+            latents=None if self.latents is None else shift_cells(self.latents, down, right, np.nan),
+            memory=None if self.memory is None else self.memory.shifted(down, right),
+            busy=None if self.busy is None else shift_cells(self.busy, down, right, 0.0),
+        )
+
+
 def remember(memory: Memory | None, latents: Floats, time_s: float, edges: tuple[int, ...]) -> tuple[Floats, Memory]:
     """What a look (rows, cols, C) shows by itself and against what was: (rows, cols, glimpse), and the new memory.
 
@@ -64,7 +86,7 @@ def remember(memory: Memory | None, latents: Floats, time_s: float, edges: tuple
     spread, restless = np.nan_to_num(memory.spread), np.nan_to_num(memory.restless)
     since_s = np.where(np.isnan(memory.since_s), time_s, memory.since_s)
     age_s = (time_s - since_s)[..., None]
-    changed, unusual = _by_level(latents - last, edges), _by_level(latents - usual, edges)
+    changed, unusual = _unlike(latents - last, edges), _unlike(latents - usual, edges)
     change = changed.mean(-1)
     around = _around(change)
     whole = [np.full_like(change, f(array)) for array in (change, unusual.mean(-1)) for f in (np.mean, np.median)]
@@ -106,7 +128,7 @@ def asked(
     latents are seen, held (both (rows, cols, C)) is what the receiver has where it is `known`; quiet_s and shown
     (rows, cols) say for how long a cell has stood, and the share of it that is in sight.
     """
-    missed = _by_level(np.where(known, latents - held, latents), edges)
+    missed = _unlike(np.where(known, latents - held, latents), edges)
     levels_held = known[..., list(edges[:-1])].astype(np.float32)
     of_cell = np.stack([np.log1p(quiet_s), shown], -1)
     return np.concatenate([_flat(missed), levels_held, of_cell, glimpse], -1).transpose(2, 0, 1).astype(np.float32)
@@ -134,10 +156,9 @@ def inputs(levels: int) -> int:
     return 5 * levels + 2 + len(RESTLESS_S) + 1 + 6 + COARSE
 
 
-def _by_level(difference: Floats, edges: tuple[int, ...]) -> Floats:
+def _unlike(difference: Floats, edges: tuple[int, ...]) -> Floats:
     """Mean square by level."""
-    sums = np.add.reduceat(np.square(difference), edges[:-1], axis=-1)
-    return (sums / np.diff(edges)).astype(np.float32)
+    return np.asarray(by_level(np.square(difference), edges) / np.diff(edges), np.float32)
 
 
 def _flat(squares: NDArray[np.floating]) -> Floats:

@@ -13,7 +13,7 @@ weighted by how much the model's features depend on it. Arrays in, arrays out; n
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -101,13 +101,14 @@ def losses(
     latents, rounded (what would be told), held and known (what of `held` is real) are (rows, cols, C); weights (C,);
     level n's numbers are edges[n] to edges[n + 1]; a squared difference of `noise` from what is held is none.
     """
+    blank = by_level(np.square(latents) * weights, edges)
+    told = np.minimum(by_level(np.square(latents - rounded) * weights, edges), blank)
+    return Losses(by_level(_missed(latents, held, known, noise) * weights, edges), blank, told)
 
-    def by_level(squares: Floats) -> Floats:
-        return np.add.reduceat(squares * weights, edges[:-1], axis=-1).astype(np.float32)
 
-    blank = by_level(np.square(latents))
-    told = np.minimum(by_level(np.square(latents - rounded)), blank)
-    return Losses(by_level(_missed(latents, held, known, noise)), blank, told)
+def by_level(numbers: Floats, edges: tuple[int, ...]) -> Floats:
+    """(..., levels): the sum of (..., C) on each level."""
+    return np.asarray(np.add.reduceat(numbers, edges[:-1], axis=-1), np.float32)
 
 
 def renewal(latents: Floats, rounded: Floats, held: Floats, known: NDArray[np.bool_], noise: float) -> Floats:
@@ -223,12 +224,3 @@ class QuietState:
     def shifted(self, down: int, right: int, now: float) -> QuietState:
         """The state after the grid moved by whole cells; cells that came into view have just been restless."""
         return QuietState(shift_cells(self.since, down, right, now))
-
-
-@dataclass(frozen=True, eq=False)
-class GateState:
-    """All that the gate remembers of one camera."""
-
-    glance: GlanceState = field(default_factory=GlanceState)
-    quiet: QuietState | None = None
-    latents: Floats | None = None  # (rows, cols, C), steadied

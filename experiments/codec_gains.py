@@ -30,7 +30,7 @@ from vidtok.bitstream import PAN_RAW_BITS, encode_payload, patch_symbols
 from vidtok.canvas import CELL, Canvas, Grid, blank
 from vidtok.codec import diff
 from vidtok.edits import Patch
-from vidtok.entropy import PAN_ESCAPE, Tables, load_tables
+from vidtok.entropy import PAN_ESCAPE, Tables, load_tables, spelled
 from vidtok.live.recording import Loop
 from vidtok.live.sender import SendConfig
 from vidtok.model.reader import Reader, agreement
@@ -107,9 +107,9 @@ class Scale:
     def __init__(self) -> None:
         self.payloads, self.bits, self.ideal = 0, 0, 0.0
 
-    def encode_payload(self, base: Canvas, edits: Patch, tables: Tables) -> bytes:
+    def encode_payload(self, base: Canvas, edits: Patch, tables: Tables, after: Canvas) -> bytes:
         """As the codec's own."""
-        payload = encode_payload(base, edits, tables)
+        payload = encode_payload(base, edits, tables, after)
         self.payloads += 1
         self.bits += 8 * len(payload)
         self.ideal += ideal_bits(base, edits, tables)
@@ -122,7 +122,7 @@ def ideal_bits(base: Canvas, edits: Patch, tables: Tables) -> float:
     for number in (edits.pan.dx, edits.pan.dy):
         symbol = min(2 * abs(number) - (number < 0), PAN_ESCAPE)
         bits += float(tables.costs["pan"][symbol]) + PAN_RAW_BITS * (symbol == PAN_ESCAPE)
-    for name, context, symbol in patch_symbols(base, edits, tables):
+    for name, context, symbol in spelled(patch_symbols(base, edits, tables)):
         costs = tables.costs[name]
         bits += float(costs.reshape(-1, costs.shape[-1])[context, symbol])
     return bits

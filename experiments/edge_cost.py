@@ -57,6 +57,9 @@ NAMES = {  # in vidtok.live.sender
     "glance": ("thumbnail", "glance"),
     "gate": (
         "steady",
+        "remember",
+        "asked",
+        "surprise",
         "quantise",
         "novelty",
         "losses",

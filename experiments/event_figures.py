@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from experiments import bench
 from experiments.backdrops import EVENTS, Film
 from experiments.bench import Row
-from experiments.false_alarms import CONTROL_S, SETTLE_S
+from experiments.false_alarms import SETTLE_S
 from experiments.planting import CONTRASTS, DISTURBANCES, EVENT_MS, KINDS, disturb, schedule, show
 from experiments.plots import MARKERS, PALETTE
 from experiments.sight import COSINE, GRACE_S, SHARE
@@ -296,7 +296,7 @@ def report(args: argparse.Namespace, summary: Row, systems: dict[str, System], f
             "without the event.",
             f"- false alarms: seconds, from {SETTLE_S:g} s on, in which there is an alarm (any cell marked as news, "
             "for systems that have none) while a held frame "
-            f"is disturbed for {CONTROL_S:g} s. Each disturbance is tried on some of the backdrops.",
+            f"is disturbed for {args.control_s:g} s. Each disturbance is tried on some of the backdrops.",
             "- `kbps`, `tokens_per_s`: of the runs with events.",
             "",
             "## The systems",

@@ -1,7 +1,7 @@
 """Are short events seen, and does what is no event stay quiet?
 
     python -m experiments.event_recall --out DIR [--clips DIR] [--size 256] [--fps 30] [--systems a,b]
-                                       [--backdrops 10] [--seed 0] [--quick] [--jobs N]
+                                       [--backdrops 10] [--control-s 8] [--seed 0] [--quick] [--jobs N]
 
     backdrops --plant----> twins, with events and without --system--> sight: which were seen, how soon? --+
         +-----disturb----> a frame held ------------------system--> false_alarms: what was called news? --+--> rows
@@ -23,7 +23,7 @@ from experiments import bench
 from experiments.backdrops import EVENTS, Film, find_films
 from experiments.bench import BenchError, Row, Rows
 from experiments.event_figures import draw, report, summarise
-from experiments.false_alarms import held, listen
+from experiments.false_alarms import SETTLE_S, held, listen
 from experiments.films import LARGEST
 from experiments.planting import DISTURBANCES, schedule
 from experiments.sight import Judge, Trial, make_trial, watch
@@ -51,6 +51,7 @@ class Job:
     setting: str
     film: Film
     part: str
+    held_s: float  # how long a frame is held under a disturbance
 
 
 def run(argv: Sequence[str] | None = None) -> None:
@@ -59,7 +60,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     systems = {system.name: system for system in pick(args.systems or ",".join(DEFAULTS))}
     films, left_out = find_films(args)
     jobs = plan(args, systems, films)
-    rows = Rows(args.out, KEY, {"size": films[0].shape, "fps": args.fps, "seed": args.seed})
+    rows = Rows(args.out, KEY, {"size": films[0].shape, "fps": args.fps, "seed": args.seed, "held_s": args.control_s})
     waiting = [job for job in jobs if not all(rows.has(**key) for key in keys_of(job, systems))]
     took = bench.run_jobs(
         waiting, work, rows, start=start, start_args=(args.systems,), workers=args.jobs, label="event_recall"
@@ -81,12 +82,15 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--systems", help=f"names, name* or files with systems() in them, with commas (default: {', '.join(DEFAULTS)})"
     )
     parser.add_argument("--backdrops", type=int, help="clips and scenes to plant in (default 10, with --quick 2)")
+    parser.add_argument("--control-s", type=float, default=8.0, help="seconds of each disturbance (default 8)")
     parser.add_argument("--seed", type=int, default=0, help="of events and disturbances")
     args = parser.parse_args(argv)
     args.backdrops = (2 if args.quick else 10) if args.backdrops is None else args.backdrops
     width, height = parse_size(args.size)
     if args.backdrops < 1:
         raise BenchError(f"--backdrops {args.backdrops}: give at least 1")
+    if not SETTLE_S < args.control_s <= 3600:
+        raise BenchError(f"--control-s {args.control_s:g}: give above {SETTLE_S:g} and up to 3600")
     if args.seed < 0:
         raise BenchError(f"--seed {args.seed}: give a whole number from 0 on")
     if not 0 < args.fps <= 240:
@@ -104,16 +108,16 @@ def plan(args: argparse.Namespace, systems: dict[str, System], films: Sequence[F
     for number, film in enumerate(films):
         mine = [kinds[(number * each + turn) % len(kinds)] for turn in range(each)]
         for system in systems.values():
-            for setting in settings_of(system, args.systems is None, args.quick):
-                jobs += [Job(system.name, setting, film, part) for part in (EVENTS, *mine)]
+            for setting in settings_of(system, args.quick):
+                jobs += [Job(system.name, setting, film, part, args.control_s) for part in (EVENTS, *mine)]
     return jobs
 
 
-def settings_of(system: System, default: bool, quick: bool) -> list[str]:
-    """The settings to run: a few of each by default, all (or the quick ones) of systems that were asked for."""
-    if not default:
+def settings_of(system: System, quick: bool) -> list[str]:
+    """The settings to run: a few of each system of the default, all (or the quick ones) of any other."""
+    labels = DEFAULTS.get(system.name)
+    if labels is None:
         return list(system.chosen(quick))
-    labels = DEFAULTS[system.name]
     return [labels[len(labels) // 2]] if quick else list(labels)
 
 
@@ -144,6 +148,7 @@ def work(job: Job) -> list[Row]:
         "size": job.film.shape,
         "fps": job.film.fps,
         "seed": job.film.seed,
+        "held_s": job.held_s,
         "build": system.build,
     }
     with bench.naming(system.name, job.setting, job.film.name, job.part):
@@ -156,7 +161,7 @@ def measure(system: System, job: Job) -> list[Row]:
     params = system.settings[job.setting]
     if job.part == EVENTS:
         return watch(system, params, trial(job.film), judge())
-    return [{"kind": job.part} | listen(system, params, held(job.film, job.part))]
+    return [{"kind": job.part} | listen(system, params, held(job.film, job.part, job.held_s))]
 
 
 @lru_cache(maxsize=1)

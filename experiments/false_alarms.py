@@ -2,8 +2,8 @@
 
     a frame held, with noise, flicker, shake, ... --system--> does it call any cell news?  that is a false alarm
 
-**False alarms**: a frame held for 8 s under one disturbance. From two seconds on, and once the receiver holds something
-of every cell, each second in which the system raises an alarm is one; any cell marked as news is, where a system has no
+**False alarms**: a frame held under one disturbance. From two seconds on, and once the receiver holds something of
+every cell, each second in which the system raises an alarm is one; any cell marked as news is, where a system has no
 alarm. Systems that never say what is news make no such decision and have none.
 """
 
@@ -21,18 +21,18 @@ from experiments.planting import disturb
 from experiments.sight import costs_of
 from experiments.systems import Clip, Known, System, follow
 
-CONTROL_S, SETTLE_S = 8.0, 2.0
+SETTLE_S = 2.0
 
 
-def held(film: Film, kind: str) -> Clip:
-    """A frame of a backdrop held under one disturbance."""
+def held(film: Film, kind: str, seconds: float) -> Clip:
+    """A frame of a backdrop held for so long under one disturbance."""
     frames = film.load(max(2, round(film.fps)))
     still, seed = frames[-1], zlib.crc32(f"{film.seeds} {kind}".encode())
 
     def disturbed() -> Iterator[Frame]:
         return (Frame(disturb(kind, still, k, film.fps, seed), k / film.fps, k) for k in range(count))
 
-    count = round(CONTROL_S * film.fps)
+    count = round(seconds * film.fps)
     return Clip(film.name, film.size, film.fps, count, disturbed)
 
 

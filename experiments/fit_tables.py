@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,10 @@ from edge_gate.budget import Caps
 from edge_gate.source import SourceError, open_source
 from experiments.pictures import VIDEOS, load_images
 from experiments.systems.ours import Remembering
-from vidtok.bitstream import Symbols, patch_symbols
+from vidtok.bitstream import patch_symbols
 from vidtok.canvas import Grid, blank
 from vidtok.codec import diff
-from vidtok.entropy import NEIGHBOURS, NO_VALUE, SHAPES, fit_tables, load_tables
+from vidtok.entropy import NEIGHBOURS, NO_VALUE, SHAPES, Symbols, by_table, fit_tables, load_tables
 from vidtok.live.recording import Loop
 from vidtok.live.sender import SendConfig
 from vidtok.tokenizer.edge import WEIGHTS, EdgeEncoder
@@ -90,17 +90,14 @@ def count_picture(pixels: NDArray[np.uint8], counts: Counts, encoder: EdgeEncode
     base = blank(Grid(pixels.shape[1], pixels.shape[0]))
     every, values = (base.visible() * LEVELS).astype(np.uint8), quantise(encoder(pixels))
     edits = diff(values, base, every, gist=quantise(encoder.gist()), gist_to=GIST_LEVELS)
-    symbols = patch_symbols(base, edits, load_tables())
-    count_symbols([symbol for symbol in symbols if symbol[0] in ("value", "gist_value")], counts)
+    count_symbols(patch_symbols(base, edits, load_tables()), counts, ("value", "gist_value"))
 
 
-def count_symbols(symbols: Symbols, counts: Counts) -> None:
-    """Add coded symbols to their tables."""
-    by_name: dict[str, list[int]] = {}
-    for name, context, symbol in symbols:
-        by_name.setdefault(name, []).append(context * SHAPES[name][-1] + symbol)
-    for name, places in by_name.items():
-        np.add.at(counts[name].reshape(-1), places, 1)
+def count_symbols(coded: Symbols, counts: Counts, names: Iterable[str] = SHAPES) -> None:
+    """Add coded symbols to their tables, those of other names than these aside."""
+    seen = by_table(np.bincount(coded, minlength=sum(table.size for table in counts.values())))
+    for name in names:
+        counts[name] += seen[name]
 
 
 def gains(halves: tuple[Counts, Counts]) -> dict[str, float]:

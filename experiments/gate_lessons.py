@@ -8,7 +8,8 @@
   seconds to come, for each unit that it spares now. Rain that has fallen lasts for a frame, a parked car for all of
   them.
 - **event**: the first moments of what was planted, against every cell of a disturbed frame where nothing was. In a
-  clip that moves by itself, cells without a planted event say nothing, and neither do an event's later moments.
+  clip that moves by itself, cells without a planted event are most likely going on as usual, which counts for little;
+  an event's later moments say nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ QUIET = 2 * LEVELS  # where `asked` says for how long a cell has been quiet
 FRESH_S, AFTER_S = 0.35, 1.0  # an event is news for so long, and its end is no lesson for so long
 SETTLE_S = 1.0
 COVERED = 0.25  # of a cell, or half the event: less is no lesson
-WHOLE, NONE, UNSURE = 1, 0, -1  # of the lesson `event`
+WHOLE, NONE, UNSURE, USUAL = 1, 0, -1, -2  # of the lesson `event`
 KINDS_OF_STREAM = ("moving", "disturbed", "control")
 _SHARES = (0.35, 0.35, 0.3)
 FPS = (10.0, 15.0, 30.0)
@@ -65,7 +66,7 @@ class Lesson:
     asked: NDArray[np.float16]  # (looks, N, rows, cols)
     gain: Floats  # what telling the cell would spare now
     lasts: Floats  # seconds
-    event: NDArray[np.int8]  # WHOLE, NONE or UNSURE
+    event: NDArray[np.int8]  # WHOLE, NONE, UNSURE or USUAL
 
 
 def make_stream(film: Sequence[Pixels], film_fps: float, rng: np.random.Generator) -> Stream:
@@ -188,7 +189,7 @@ def _worth(look: _Look, seen: Sequence[Floats], fps: float, weights: Floats) -> 
 
 def _label(stream: Stream, frame: int, rows: int, cols: int) -> NDArray[np.int8]:
     """What of each cell is an event at this frame."""
-    label = np.full((rows, cols), UNSURE if stream.kind == "moving" else NONE, np.int8)
+    label = np.full((rows, cols), USUAL if stream.kind == "moving" else NONE, np.int8)
     for event in stream.events:
         age, since = (frame - event.first) / stream.fps, (frame - event.end) / stream.fps
         if age < 0 or since >= AFTER_S:

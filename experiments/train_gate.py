@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -29,7 +30,7 @@ from tqdm import tqdm
 from edge_gate.memory import COARSE, inputs
 from edge_gate.source import SourceError, open_source
 from experiments.export_tokenizer import export_onnx
-from experiments.gate_lessons import FADE_S, NONE, UNSURE, WHOLE, lesson_of, make_stream
+from experiments.gate_lessons import FADE_S, NONE, USUAL, WHOLE, lesson_of, make_stream
 from experiments.pictures import VIDEOS
 from experiments.train_tokenizer import averaging, learn, load_averaged
 from vidtok.tokenizer.edge import EdgeEncoder, load_info
@@ -38,7 +39,8 @@ from vidtok.tokenizer.fsq import LEVELS
 WIDTH = 48
 SIDE, FILM_FPS, FILM_S = 256, 30.0, 10.0
 HELD_OUT = 6  # every so many clips
-RARE = 4.0  # what an event's cell counts, against one where nothing happens
+RARE = 4.0  # what an event's cell counts, against one where nothing happens; the chance is corrected for it
+LIKELY = 0.05  # what a cell of a clip that moves by itself counts, against one where nothing happens for certain
 LOUD = 0.2  # share of the loss that is about each frame's loudest cell
 BATCH = 64
 WORTH = 20.0  # what more a cell spares counts no more
@@ -158,8 +160,10 @@ def step_loss(net: GateNet, lessons: Lessons, chosen: NDArray[np.integer]) -> tu
     off = said[:, 0].sigmoid() * FADE_S - torch.nan_to_num(lasts)
     lasting = (off.square() * worth).sum() / worth.sum().clamp(min=1)
     logits, happens = said[:, 1], (event == WHOLE).float()
-    sure = (event != UNSURE).float() * (1 + (RARE - 1) * happens)
-    each = F.binary_cross_entropy_with_logits(logits, happens, weight=sure, reduction="sum") / sure.sum().clamp(min=1)
+    sure = happens * RARE + (event == NONE).float() + (event == USUAL).float() * LIKELY
+    each = F.binary_cross_entropy_with_logits(
+        logits + math.log(RARE), happens, weight=sure, reduction="sum"
+    ) / sure.sum().clamp(min=1)
     loudest = [_loudest(logits, event == what) for what in (NONE, WHOLE)]
     loud = F.softplus(loudest[0]).mean() + F.softplus(-loudest[1]).mean()
     loss = lasting / 4 + (1 - LOUD) * each * 10 + LOUD * loud
@@ -212,7 +216,8 @@ def examine(net: GateNet, lessons: Lessons) -> dict[str, object]:
     error = float((np.square(said[:, 0] - true) * worth).sum() / worth.sum())
     mean = float((true * worth).sum() / worth.sum())
     naive = float((np.square(mean - true) * worth).sum() / worth.sum())
-    sure, happens = lessons.event != UNSURE, lessons.event == WHOLE
+    happens = lessons.event == WHOLE
+    sure = happens | (lessons.event == NONE)
     bins = np.clip((said[:, 1] * 10).astype(int), 0, 9)
     calibration = [
         (float(said[:, 1][mine].mean()), float(happens[mine].mean()), int(mine.sum()))

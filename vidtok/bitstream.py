@@ -10,6 +10,7 @@ the panned base and from what this payload has already told (cells left and abov
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +28,9 @@ from vidtok.entropy import (
     TURNS,
     RangeDecoder,
     RangeEncoder,
+    Symbols,
     Tables,
+    symbols,
 )
 from vidtok.errors import PayloadError
 from vidtok.tokenizer.fsq import CHANNELS, EDGES, GIST_EDGES, LEVELS, VALUES, known
@@ -36,45 +39,51 @@ TURN_SHARES = (10, 25, 50)  # per cent of the gist's held values that change, wh
 OUT_OF_REACH = np.float32(1e6)  # bits
 PAN_RAW_BITS = 32  # as far as from one end of the scene to the other, zigzagged
 
-# A symbol to code: its table, its flattened context, and itself.
-Symbols = list[tuple[str, int, int]]
 
-
-def encode_payload(base: Canvas, edits: Patch, tables: Tables) -> bytes:
-    """A patch as bytes. The base must be the one that the patch was made against."""
+def encode_payload(base: Canvas, edits: Patch, tables: Tables, after: Canvas | None = None) -> bytes:
+    """A patch as bytes. The base must be the one it was made against; `after`, if already known, what it leads to."""
     coder = RangeEncoder()
     for number in (edits.pan.dx, edits.pan.dy):
         _encode_pan(coder, number, tables)
-    for name, context, symbol in patch_symbols(base, edits, tables):
-        cumulative = tables.lists[name][context]
-        coder.encode(cumulative[symbol], cumulative[symbol + 1] - cumulative[symbol])
+    coder.encode(*tables.intervals[patch_symbols(base, edits, tables, after)].T.tolist())
     return coder.finish()
 
 
-def patch_symbols(base: Canvas, edits: Patch, tables: Tables) -> Symbols:
-    """Everything but the pan, as symbols in the order they are coded: also what the tables are counted from."""
+def patch_symbols(base: Canvas, edits: Patch, tables: Tables, after: Canvas | None = None) -> Symbols:
+    """Everything but the pan, in the order it is coded: also what the tables are counted from."""
     before = base.panned(edits.pan.dx, edits.pan.dy)
     edited = edits.kind > 0
     visible = before.visible()
     if (edited & ~visible).any():
         raise ValueError("an edit of a cell that the frame does not show")
-    around = _edited_around(edited)
-    unknown = before.depth == 0
-    density = _cheapest_density(around[visible], unknown[visible], edited[visible], tables)
-    contexts = _value_contexts(before, patch(base, edits, 0))
-    told = told_values(edits, before)
-    symbols = [*_gist_symbols(base, edits), ("density", 0, density)]
-    state = _Running()
-    for row, col in np.argwhere(visible).tolist():
-        hit = bool(edited[row, col])
-        place = (density * 16 + int(around[row, col])) * 2 + int(unknown[row, col])
-        symbols.append(("edited", place, int(hit)))
-        if hit:
-            symbols += state.operation(edits, row, col, int(before.depth[row, col]))
-            numbers = told[row, col]
-            pairs = zip(contexts[row, col, numbers].tolist(), edits.values[row, col, numbers].tolist(), strict=True)
-            symbols += [("value", context, value) for context, value in pairs]
-    return symbols
+    around, unknown, hit = _edited_around(edited)[visible], before.depth[visible] == 0, edited[visible]
+    density = _cheapest_density(around, unknown, hit, tables)
+    kind, depth = (array[edited].astype(np.int64) for array in (edits.kind, edits.depth))
+    operation = np.where(kind == Kind.MOVE, 0, np.where(kind == Kind.SET, depth, LEVELS + depth))
+    move = edits.move[edited][kind == Kind.MOVE].astype(np.int64) + MOVE_REACH
+    contexts = _value_contexts(before, after or patch(base, edits, 0))[edited]
+    told = told_values(edits, before)[edited]
+    turn = np.flatnonzero(hit)
+    parts = [  # of each cell, in this order
+        (np.arange(len(hit)), symbols("edited", (density * 16 + around) * 2 + unknown, hit)),
+        (
+            turn,
+            symbols("operation", before.depth[edited] * (OPERATIONS + 1) + _before(operation, OPERATIONS), operation),
+        ),
+        *(
+            (turn[kind == Kind.MOVE], symbols(f"move_{axis}", _before(line, MOVE_SPAN), line))
+            for axis, line in zip("xy", move.T, strict=True)
+        ),
+        (np.repeat(turn, told.sum(1)), symbols("value", contexts[told], edits.values[edited][told])),
+    ]
+    order = np.argsort(np.concatenate([cells for cells, _ in parts]), kind="stable")
+    of_cells = np.concatenate([coded for _, coded in parts])[order]
+    return np.concatenate([*_gist_symbols(base, edits), symbols("density", 0, density), of_cells])
+
+
+def _before(line: NDArray[np.int64], first: int) -> NDArray[np.int64]:
+    """What stands before each number of a line."""
+    return np.concatenate([[first], line[:-1]]) if len(line) else line
 
 
 def decode_payload(base: Canvas, payload: bytes, tables: Tables) -> Patch:
@@ -91,17 +100,15 @@ def decode_payload(base: Canvas, payload: bytes, tables: Tables) -> Patch:
     return edits
 
 
-def _gist_symbols(base: Canvas, edits: Patch) -> Symbols:
-    symbols: Symbols = [("gist", base.gist_depth, edits.gist_depth)]
+def _gist_symbols(base: Canvas, edits: Patch) -> Iterator[Symbols]:
+    yield symbols("gist", base.gist_depth, edits.gist_depth)
     if edits.gist_depth:
         told = GIST_EDGES[edits.gist_depth]
         both = min(told, GIST_EDGES[base.gist_depth])
         changed = int(np.count_nonzero(base.gist[:both] != edits.gist[:both]))
         turn = sum(100 * changed >= share * both for share in TURN_SHARES) if both else TURNS - 1
-        symbols.append(("turn", 0, turn))
-        contexts = gist_contexts(base)[turn, :told].tolist()
-        symbols += [("gist_value", c, v) for c, v in zip(contexts, edits.gist[:told].tolist(), strict=True)]
-    return symbols
+        yield symbols("turn", 0, turn)
+        yield symbols("gist_value", gist_contexts(base)[turn, :told], edits.gist[:told])
 
 
 def gist_contexts(base: Canvas) -> NDArray[np.int64]:
@@ -130,24 +137,6 @@ def _decode_gist(decoder: RangeDecoder, base: Canvas, edits: Patch, tables: Tabl
     return replace(edits, gist_depth=depth)
 
 
-class _Running:
-    """What the operation contexts remember within one payload."""
-
-    def __init__(self) -> None:
-        self.last, self.move = OPERATIONS, (MOVE_SPAN, MOVE_SPAN)
-
-    def operation(self, edits: Patch, row: int, col: int, held: int) -> Symbols:
-        kind, depth = int(edits.kind[row, col]), int(edits.depth[row, col])
-        symbol = {Kind.MOVE: 0, Kind.SET: depth, Kind.REFINE: LEVELS + depth}[Kind(kind)]
-        symbols: Symbols = [("operation", held * (OPERATIONS + 1) + self.last, symbol)]
-        self.last = symbol
-        if kind == Kind.MOVE:
-            x, y = (int(n) + MOVE_REACH for n in edits.move[row, col])
-            symbols += [("move_x", self.move[0], x), ("move_y", self.move[1], y)]
-            self.move = (x, y)
-        return symbols
-
-
 class _Cells:
     """Decodes the cells of one payload; plain lists inside, since every symbol waits for the one before."""
 
@@ -157,7 +146,7 @@ class _Cells:
         self.depth = before.depth.ravel().tolist()  # as told so far
         self.held = before.depth.ravel().tolist()  # as in the base
         self.values = before.values.reshape(-1, CHANNELS).tolist()  # as told so far
-        self.state = _Running()
+        self.last, self.last_move = OPERATIONS, (MOVE_SPAN, MOVE_SPAN)  # what the next one's contexts are
 
     def decode(self) -> None:
         density = self.read(self.tables["density"][0])
@@ -175,8 +164,8 @@ class _Cells:
 
     def _cell(self, row: int, col: int, cell: int) -> None:
         held = self.held[cell]
-        symbol = self.read(self.tables["operation"][held * (OPERATIONS + 1) + self.state.last])
-        self.state.last = symbol
+        symbol = self.read(self.tables["operation"][held * (OPERATIONS + 1) + self.last])
+        self.last = symbol
         if symbol == 0:
             self._move(row, col, cell)
             return
@@ -207,9 +196,9 @@ class _Cells:
         return out
 
     def _move(self, row: int, col: int, cell: int) -> None:
-        x = self.read(self.tables["move_x"][self.state.move[0]])
-        y = self.read(self.tables["move_y"][self.state.move[1]])
-        self.state.move = (x, y)
+        x = self.read(self.tables["move_x"][self.last_move[0]])
+        y = self.read(self.tables["move_y"][self.last_move[1]])
+        self.last_move = (x, y)
         source_row, source_col = row + y - MOVE_REACH, col + x - MOVE_REACH
         inside = 0 <= source_row < self.rows and 0 <= source_col < self.cols
         if not inside or self.before.depth[source_row, source_col] == 0 or (x == y == MOVE_REACH):
@@ -257,8 +246,7 @@ def value_costs(before: Canvas, values: NDArray[np.uint8], tables: Tables) -> ND
 def _encode_pan(coder: RangeEncoder, number: int, tables: Tables) -> None:
     zigzag = 2 * number if number >= 0 else -2 * number - 1
     symbol = min(zigzag, PAN_ESCAPE)
-    start, end = tables.lists["pan"][0][symbol : symbol + 2]
-    coder.encode(start, end - start)
+    coder.encode(*tables.intervals[symbols("pan", 0, symbol)].T.tolist())
     if symbol == PAN_ESCAPE:
         coder.bits(zigzag, PAN_RAW_BITS)
 

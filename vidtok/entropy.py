@@ -10,18 +10,23 @@ What each table is conditioned on stands in SHAPES; `vidtok/bitstream.py` says w
 from __future__ import annotations
 
 import hashlib
+import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
 from vidtok.errors import PayloadError, WeightsError
 from vidtok.tokenizer.fsq import CHANNELS, GIST, GIST_EDGES, GIST_LEVELS, LEVELS, VALUES
+
+T = TypeVar("T", bound=np.generic)
 
 PROB_BITS = 12
 TOTAL = 1 << PROB_BITS
@@ -49,6 +54,25 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "move_y": (MOVE_SPAN + 1, MOVE_SPAN),
     "value": (CHANNELS, VALUES + 1, NEIGHBOURS, VALUES),  # which of the cell's numbers, value held, neighbours
 }
+_SIZES = [math.prod(shape) for shape in SHAPES.values()]
+_FIRST = dict(zip(SHAPES, accumulate([0, *_SIZES[:-1]]), strict=True))
+
+# Symbols to code, one number each: its place in all tables, laid flat one behind the other.
+Symbols = NDArray[np.int64]
+
+
+def symbols(name: str, context: npt.ArrayLike, symbol: npt.ArrayLike) -> Symbols:
+    """Symbols of a table, each with its flattened context."""
+    context, symbol = np.atleast_1d(np.asarray(context, np.int64)), np.asarray(symbol, np.int64)
+    return _FIRST[name] + context * SHAPES[name][-1] + symbol
+
+
+def spelled(coded: Symbols) -> list[tuple[str, int, int]]:
+    """Table, flattened context and symbol of each."""
+    firsts, names = np.array(list(_FIRST.values())), list(SHAPES)
+    tables = np.searchsorted(firsts, coded, "right") - 1
+    pairs = zip(tables.tolist(), (coded - firsts[tables]).tolist(), strict=True)
+    return [(names[t], *divmod(place, SHAPES[names[t]][-1])) for t, place in pairs]
 
 
 class RangeEncoder:
@@ -57,17 +81,21 @@ class RangeEncoder:
     def __init__(self) -> None:
         self._low, self._range, self._out = 0, _TOP - 1, bytearray()
 
-    def encode(self, start: int, size: int) -> None:
-        """One symbol that owns [start, start + size) of TOTAL."""
-        unit = self._range >> PROB_BITS
-        self._low += unit * start
-        self._range = unit * size
-        if self._low >= _TOP:
-            self._carry()
-        while self._range < _BOTTOM:
-            self._out.append(self._low >> 24)
-            self._low = (self._low << 8) & (_TOP - 1)
-            self._range <<= 8
+    def encode(self, starts: Iterable[int], sizes: Iterable[int]) -> None:
+        """One symbol after the other, each of which owns [start, start + size) of TOTAL."""
+        low, span, out = self._low, self._range, self._out
+        for start, size in zip(starts, sizes, strict=True):
+            unit = span >> PROB_BITS
+            low += unit * start
+            span = unit * size
+            if low >= _TOP:
+                low -= _TOP
+                _carry(out)
+            while span < _BOTTOM:
+                out.append(low >> 24)
+                low = (low << 8) & (_TOP - 1)
+                span <<= 8
+        self._low, self._range = low, span
 
     def bits(self, value: int, count: int) -> None:
         """`count` raw bits, most significant first."""
@@ -75,7 +103,7 @@ class RangeEncoder:
             chunk = min(count, 8)
             count -= chunk
             part = (value >> count) & ((1 << chunk) - 1)
-            self.encode(part << (PROB_BITS - chunk), TOTAL >> chunk)
+            self.encode([part << (PROB_BITS - chunk)], [TOTAL >> chunk])
 
     def finish(self) -> bytes:
         """The shortest bytes that decode to what was encoded."""
@@ -84,18 +112,19 @@ class RangeEncoder:
             value = -(-self._low // step) * step
             if value < self._low + self._range:
                 break
-        self._low = value
         if value >= _TOP:
-            self._carry()
-        return bytes(self._out + self._low.to_bytes(4, "big")).rstrip(b"\0")
+            value -= _TOP
+            _carry(self._out)
+        return bytes(self._out + value.to_bytes(4, "big")).rstrip(b"\0")
 
-    def _carry(self) -> None:
-        self._low -= _TOP
-        place = len(self._out) - 1
-        while self._out[place] == 255:
-            self._out[place] = 0
-            place -= 1
-        self._out[place] += 1
+
+def _carry(out: bytearray) -> None:
+    """Add one to the number that the bytes spell."""
+    place = len(out) - 1
+    while out[place] == 255:
+        out[place] = 0
+        place -= 1
+    out[place] += 1
 
 
 class RangeDecoder:
@@ -161,6 +190,13 @@ class Tables:
         return {name: c.reshape(-1, c.shape[-1]).tolist() for name, c in self.cumulative.items()}
 
     @cached_property
+    def intervals(self) -> NDArray[np.int32]:
+        """(all symbols, 2): where each starts in its table, and how much of TOTAL it owns."""
+        starts = [self.cumulative[name][..., :-1].ravel() for name in SHAPES]
+        sizes = [self.frequencies[name].ravel() for name in SHAPES]
+        return np.stack([np.concatenate(starts), np.concatenate(sizes)], 1).astype(np.int32)
+
+    @cached_property
     def costs(self) -> dict[str, NDArray[np.float32]]:
         """Bits each symbol costs: for planning only, never part of the contract."""
         return {name: (PROB_BITS - np.log2(f)).astype(np.float32) for name, f in self.frequencies.items()}
@@ -184,17 +220,19 @@ class Tables:
     @classmethod
     def from_bytes(cls, data: bytes, name: str = "tables") -> Tables:
         """Read the stored form; WeightsError when it is not one."""
-        sizes = [int(np.prod(shape)) for shape in SHAPES.values()]
-        if len(data) != 2 * sum(sizes):
-            raise WeightsError(f"{name}: {len(data)} bytes, expected {2 * sum(sizes)}: not the tables of this version")
-        numbers = np.frombuffer(data, "<u2")
-        parts = np.split(numbers, np.cumsum(sizes)[:-1])
-        tables = {
-            key: part.reshape(shape).astype(np.uint16) for (key, shape), part in zip(SHAPES.items(), parts, strict=True)
-        }
+        size = 2 * sum(_SIZES)
+        if len(data) != size:
+            raise WeightsError(f"{name}: {len(data)} bytes, expected {size}: not the tables of this version")
+        tables = by_table(np.frombuffer(data, "<u2").astype(np.uint16))
         if any((t == 0).any() or (t.sum(-1) != TOTAL).any() for t in tables.values()):
             raise WeightsError(f"{name}: frequencies do not add up: damaged tables")
         return cls(tables)
+
+
+def by_table(flat: NDArray[T]) -> dict[str, NDArray[T]]:
+    """One number for every symbol of every table, as they are stored -> the tables by their names."""
+    parts = np.split(flat, np.cumsum(_SIZES)[:-1])
+    return {name: part.reshape(shape) for (name, shape), part in zip(SHAPES.items(), parts, strict=True)}
 
 
 def load_tables(path: Path | None = None) -> Tables:

@@ -28,11 +28,13 @@ def test_default_settings_exist() -> None:
     known = all_systems()
     for name, labels in DEFAULTS.items():
         assert set(labels) <= set(known[name].settings), name
-        assert set(settings_of(known[name], True, True)) <= set(labels)
-    assert settings_of(known["vidtok"], False, False) == list(known["vidtok"].settings)
+        assert set(settings_of(known[name], True)) <= set(labels)
+    assert settings_of(known["vidtok-pan"], False) == list(known["vidtok-pan"].settings)
 
 
-@pytest.mark.parametrize("flags", [["--backdrops", "0"], ["--seed", "-1"], ["--fps", "0"], ["--size", "1920"]])
+@pytest.mark.parametrize(
+    "flags", [["--backdrops", "0"], ["--control-s", "2"], ["--seed", "-1"], ["--fps", "0"], ["--size", "1920"]]
+)
 def test_what_cannot_be_run_is_one_line(tmp_path: Path, flags: list[str]) -> None:
     with pytest.raises(BenchError, match=flags[0]):
         event_recall.run(["--out", str(tmp_path), *flags])
@@ -45,7 +47,7 @@ def test_a_system_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(event_recall, "_systems", {"toy": system(broken)})
     with pytest.raises(BenchError, match=r"^toy, only, scene:still, noise: ValueError.* in test_event_recall"):
-        event_recall.work(Job("toy", "only", FILM, "noise"))
+        event_recall.work(Job("toy", "only", FILM, "noise", 8.0))
 
 
 TOY = """

@@ -55,9 +55,9 @@ def test_what_is_still_being_told_for_the_first_time_is_no_alarm() -> None:
 
 def test_a_control_is_one_frame_under_its_disturbance_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     still = FILM.load(30)[-1]
-    frames = list(held(FILM, "noise"))
+    frames = list(held(FILM, "noise", 8.0))
     assert [frame.index for frame in frames] == list(range(240))
-    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(frames, held(FILM, "noise"), strict=True))
+    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(frames, held(FILM, "noise", 8.0), strict=True))
     asked = []
 
     def quiet(kind: str, pixels: Pixels, frame: int, fps: float, seed: int) -> Pixels:
@@ -65,5 +65,5 @@ def test_a_control_is_one_frame_under_its_disturbance_and_nothing_else(monkeypat
         return pixels
 
     monkeypatch.setattr(false_alarms, "disturb", quiet)
-    assert all(np.array_equal(frame.pixels, still) for frame in held(FILM, "rain"))
+    assert all(np.array_equal(frame.pixels, still) for frame in held(FILM, "rain", 8.0))
     assert asked == [("rain", frame, FPS) for frame in range(240)]

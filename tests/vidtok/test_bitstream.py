@@ -19,7 +19,7 @@ from vidtok.bitstream import TURN_SHARES, decode_payload, encode_payload, patch_
 from vidtok.canvas import MAX_POSITION, Canvas, Grid, blank
 from vidtok.codec import patch
 from vidtok.edits import Edit, Gist, Move, Pan, Refine, Set
-from vidtok.entropy import TURNS, fit_tables
+from vidtok.entropy import TURNS, fit_tables, spelled
 from vidtok.errors import PayloadError
 from vidtok.tokenizer.fsq import CHANNELS, EDGES, GIST, GIST_EDGES, GIST_LEVELS, LEVELS, VALUES
 
@@ -198,7 +198,7 @@ def test_the_vectors_show_every_kind_of_edit() -> None:
 
 def test_the_vectors_show_gists_of_every_class_of_change_and_of_more_and_fewer_levels() -> None:
     assert len(TURN_SHARES) == TURNS - 1
-    symbols = [patch_symbols(base, to_patch(base, edits), tables()) for base, edits in cases().values()]
+    symbols = [spelled(patch_symbols(base, to_patch(base, edits), tables())) for base, edits in cases().values()]
     assert {told for each in symbols for name, _, told in each if name == "turn"} == set(range(TURNS))
     depths = [(held, told) for each in symbols for name, held, told in each if name == "gist" and told]
     assert {np.sign(told - held) for held, told in depths} == {-1, 0, 1}

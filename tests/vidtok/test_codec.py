@@ -27,7 +27,7 @@ from vidtok.bitstream import decode_payload, encode_payload, gist_costs, patch_s
 from vidtok.canvas import MAX_POSITION, Canvas, Grid, blank
 from vidtok.codec import MOVE_REACH, diff, patch, split
 from vidtok.edits import Gist, Kind, Move, Pan, Refine, Set, no_edits
-from vidtok.entropy import SHAPES, TURNS
+from vidtok.entropy import SHAPES, TURNS, spelled
 from vidtok.errors import PayloadError
 from vidtok.tokenizer.fsq import CHANNELS, EDGES, GIST, GIST_EDGES, GIST_LEVELS, LEVELS, VALUES, known
 
@@ -280,7 +280,7 @@ def test_planned_bits_are_about_what_the_payload_takes(rng: np.random.Generator,
     assert planned.shape == (*shape, LEVELS)
     assert (planned > 0).all()
     edits = diff(values, base, set_to)
-    symbols = patch_symbols(base, edits, tables())
+    symbols = spelled(patch_symbols(base, edits, tables()))
     costs = {name: tables().costs[name].reshape(-1, SHAPES[name][-1]) for name in SHAPES}
     told = sum(float(costs[name][context, symbol]) for name, context, symbol in symbols if name == "value")
     assert told == pytest.approx(float(planned[..., :levels][visible].sum()), rel=0.05)
@@ -293,7 +293,7 @@ def test_planned_bits_are_about_what_the_payload_takes(rng: np.random.Generator,
 def test_planned_bits_are_what_a_gist_takes(rng: np.random.Generator, pan: Pan) -> None:
     base = random_canvas(Grid(64, 64), rng)
     edits, _ = random_patch(base, pan, rng, 0.0)
-    symbols = [each for each in patch_symbols(base, edits, tables()) if each[0] in ("turn", "gist_value")]
+    symbols = [each for each in spelled(patch_symbols(base, edits, tables())) if each[0] in ("turn", "gist_value")]
     told, kept = gist_costs(base, edits.gist, tables())
     assert told.shape == kept.shape == (TURNS, GIST)
     held, count = np.arange(GIST) < GIST_EDGES[base.gist_depth], GIST_EDGES[edits.gist_depth]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,19 +35,18 @@ from edge_gate.budget import (
     explain,
     renew,
 )
-from edge_gate.memory import Memory, asked, remember, surprise
+from edge_gate.memory import GateState, asked, remember, surprise
 from edge_gate.motion import PanState, cell_moves, luma, track_pan
 from edge_gate.network import GateNetwork, Network, Verdict
 from edge_gate.novelty import (
     GateConfig,
-    GateState,
     QuietState,
+    by_level,
     coverage,
     glance,
     losses,
     novelty,
     renewal,
-    shift_cells,
     steady,
     thumbnail,
 )
@@ -90,7 +89,7 @@ class SendConfig:
     gist_s: float = 6.0  # how long a gist is expected to last; 0 sends none
     gist_every_s: float = 0.1  # how often a new one is made at most
     pan: bool = False  # follow the camera: spares bits where it pans before a flat scene, costs elsewhere (see the log)
-    move_reach: int = 3  # cells; 0 switches moves off
+    move_reach: int = 0  # cells; 0 switches moves off: on real clips they spare nothing (see the log)
 
     def __post_init__(self) -> None:
         if not 0 <= self.move_reach <= MOVE_REACH:
@@ -125,6 +124,14 @@ class Step:
     alarm: float  # the chance that something happens in this look: above the gate's threshold, worth waking a model
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Of what one frame sends, what one packet carries, and the canvas that it leads to."""
+
+    after: Canvas
+    payload: bytes
+
+
 class Sender:
     """Everything between a frame and the session; the caller moves frames, events and time."""
 
@@ -147,10 +154,8 @@ class Sender:
         self._gist_weights = info.gist_sensitivity * grid.frame_cells
         self._canvases: dict[int, Canvas] = {0: self.canvas}
         self._pan: PanState | None = None
-        self._gate = GateState()
-        self._memory: Memory | None = None
-        self._busy: NDArray[np.float32] | None = None
-        self._judged_s = self._alarm = 0.0
+        self._gate: GateState | None = None
+        self._alarm = 0.0
         self._bought: Bought | None = None
         self._expected: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None  # of events, of what is in sight
         self.seen: NDArray[np.float32] | None = None  # latents at the last look, as they came
@@ -185,14 +190,14 @@ class Sender:
 
     def tell(self, time_s: float, now: float) -> Step:
         """Send what the last look found worth it: apart from `look` so that `now` can be read after that work."""
-        self._told_s = time_s
+        self._told_s, self._alarm = time_s, 0.0
         self._forget()
         base = self.canvas = self._canvases[self.session.base(now)]
         view, looked = self.view, self._looked
         if view is None:
             raise ValueError("tell() before the first look()")
         if self._settled is not None and self._settled[:2] == (base.version, view) and time_s < self._settled[2]:
-            return self._report(looked, self._still, 0.0, None, 0)
+            return self._report(looked, self._still, None, 0)
         before = base.panned(view.position[0] - base.position[0], view.position[1] - base.position[1])
         held = dequantise(before.values)
         shown = coverage((self.grid.width, self.grid.height), before.offset, CELL)
@@ -201,21 +206,24 @@ class Sender:
         moves = self._moves(view, held, before, score)
         verdict = self._judge(view, held, before, shown, time_s)
         offer = self._offer(view, held, before, shown, moves, verdict)
-        funds = self._funds(time_s, now)
-        edits, payloads = self._choose(view, base, offer, moves, funds, self.ledger.left(time_s))
+        left = self.ledger.left(time_s)
+        funds = self._funds(left, now)
+        edits, payloads = self._choose(view, base, offer, moves, funds, left)
         if not payloads:
             if funds.bits >= SMALL_BITS / 2 and funds.tokens > 1:
                 self._settle(base, view, time_s)
-            return self._report(looked, score, self._alarm, None, 0)
+            return self._report(looked, score, None, 0)
         self.ledger.spend(time_s, _wire_bits(payloads), edits.tokens)
         sent = self._send(base, payloads, time_s, now)
-        return self._report(looked, score, self._alarm, edits, sent)
+        return self._report(looked, score, edits, sent)
 
     # -- seeing
 
     def look(self, pixels: NDArray[np.uint8], time_s: float) -> None:
         """Glance; if something may have changed, follow the camera and run the tokenizer."""
-        self._looked, glanced = glance(self._gate.glance, thumbnail(pixels), time_s, self.config.gate)
+        gate = self._gate or GateState(QuietState.start(self.grid.rows, self.grid.cols, time_s))
+        settings = self.config.gate
+        self._looked, glanced = glance(gate.glance, thumbnail(pixels), time_s, settings)
         if not self._looked:
             return
         position = (0, 0)
@@ -223,42 +231,36 @@ class Sender:
             self._pan = track_pan(self._pan, luma(pixels))
             position = self._pan.position
         moved = self._moved = self.view is not None and self.view.position != position
-        quiet = self._gate.quiet or QuietState.start(self.grid.rows, self.grid.cols, time_s)
-        before = self._gate.latents
         if self.view is not None and moved:
             right, down = (new // CELL - old // CELL for new, old in zip(position, self.view.position, strict=True))
-            quiet = quiet.shifted(down, right, time_s)
-            before = None if before is None else shift_cells(before, down, right, np.nan)
-            self._memory = None if self._memory is None else self._memory.shifted(down, right)
-            self._busy = None if self._busy is None else shift_cells(self._busy, down, right, 0.0)
-        gate = self.config.gate
+            gate = gate.shifted(down, right, time_s)
         self.seen = self._encoder(pixels, position)
-        glimpse, self._memory = remember(self._memory, self.seen, time_s, EDGES)
-        latents = steady(before, self.seen, self._weights, gate.jump, gate.blend)
+        glimpse, memory = remember(gate.memory, self.seen, time_s, EDGES)
+        before, quiet = gate.latents, gate.quiet
+        latents = steady(before, self.seen, self._weights, settings.jump, settings.blend)
         if before is not None:
-            restless = novelty(latents, np.nan_to_num(before), ~np.isnan(before), self._weights, gate)
-            quiet = quiet.watched(restless, time_s, gate)
-        self._gate = GateState(glanced, quiet, latents)
+            restless = novelty(latents, np.nan_to_num(before), ~np.isnan(before), self._weights, settings)
+            quiet = quiet.watched(restless, time_s, settings)
+        self._gate = replace(gate, quiet=quiet, glance=glanced, latents=latents, memory=memory)
         gist, made_s = np.zeros(GIST, np.float32), time_s
         if self.view is not None and time_s - self.view.gist_time_s < self.config.gist_every_s - TICK_S:
             gist, made_s = self.view.gist, self.view.gist_time_s
         elif self.config.gist_s > 0:
             last = None if self.view is None else self.view.gist
-            gist = steady(last, self._encoder.gist(), self._gist_weights, gate.gist_jump, gate.blend)
+            gist = steady(last, self._encoder.gist(), self._gist_weights, settings.gist_jump, settings.blend)
         self.view = View(position, latents, quantise(latents), gist, quantise(gist), made_s, glimpse)
 
     # -- choosing
 
-    def _funds(self, time_s: float, now: float) -> Allowance:
-        """What this frame may spend, its first header aside."""
-        left = self.ledger.left(time_s)
+    def _funds(self, left: Allowance, now: float) -> Allowance:
+        """What this frame may spend of what is left, its first header aside."""
         free = left.bits - min(CONTROL_BITS, self.ledger.caps.kbps * 250)
         bits = min(max(free * FRAME_SHARE, min(free, SMALL_BITS)), self.session.allowance(now) * 8.0) - HEADER_BITS
         return Allowance(bits, math.ceil(left.tokens * FRAME_SHARE))
 
     def _choose(
         self, view: View, base: Canvas, offer: Offer, moves: NDArray[np.int8], funds: Allowance, left: Allowance
-    ) -> tuple[Patch, list[tuple[Patch, bytes]]]:
+    ) -> tuple[Patch, list[Part]]:
         """What to send, as one patch and as the payloads that carry it; none when nothing is worth sending."""
         bits, tokens = funds.bits, funds.tokens
         pan = Pan(view.position[0] - base.position[0], view.position[1] - base.position[1])
@@ -316,18 +318,17 @@ class Sender:
         self, view: View, held: NDArray[np.float32], before: Canvas, shown: NDArray[np.float32], time_s: float
     ) -> Verdict:
         """How long news lasts, and where something happens; without the network, what has stood is likely to stay."""
-        assert self._gate.quiet is not None
+        assert self._gate is not None
         quiet = self._gate.quiet.quiet_s(time_s)
         if self._network is None:
             lasts = np.clip(self.config.first_s + quiet, self.config.first_s, self.config.last_s)
             return Verdict(lasts, np.zeros_like(lasts))
         said = self._network(asked(view.glimpse, view.latents, held, known(before.depth), quiet, shown, EDGES))
         lasts = said.lasts_s + self.config.least_s
-        self._alarm = 0.0
         if not self._looked or self._moved:  # a moved grid sees the same a little differently: no event by itself
             return Verdict(lasts, np.zeros_like(lasts))
-        new = surprise(said.event, self._busy, time_s - self._judged_s)
-        self._busy, self._judged_s = new.busy, time_s
+        new = surprise(said.event, self._gate.busy, time_s - self._gate.judged_s)
+        self._gate = replace(self._gate, busy=new.busy, judged_s=time_s)
         self._alarm = float((new.alarm * (shown >= self.config.gate.coverage)).max())
         return Verdict(lasts, new.news)
 
@@ -355,7 +356,7 @@ class Sender:
         left = np.square(np.where(known(depth[source]), latents - held[source], latents)) * self._weights
         move_gain[rows, cols] = loss.now[rows, cols].sum(-1) - left.sum(-1)
         set_gain, refine_gain = loss.set_gain(), loss.refine_gain(depth)
-        unlike = np.cumsum(by_level(np.where(known(depth), view.latents - held, view.latents)), -1)
+        unlike = np.cumsum(by_level(np.square(np.where(known(depth), view.latents - held, view.latents)), EDGES), -1)
         shown_of_it = unlike / (unlike[..., -1:] + FAINT)
         alert = in_sight * config.alert * verdict.event[..., None] * shown_of_it
         self._expected = alert[..., -1], in_sight[..., 0] > 0
@@ -367,36 +368,36 @@ class Sender:
             depth=depth,
         )
 
-    def _payloads(self, base: Canvas, edits: Patch) -> list[tuple[Patch, bytes]]:
+    def _payloads(self, base: Canvas, edits: Patch) -> list[Part]:
         """The patch as payloads that each fit a packet; each goes on from the canvas the one before it gives."""
-        limit, parts = self.session.max_payload, 1
+        limit, count = self.session.max_payload, 1
         while True:
-            out, canvas = [], base
-            for part in split(edits, parts):
-                out.append((part, encode_payload(canvas, part, self._tables)))
-                canvas = patch(canvas, part, 0)
-            longest = max(len(payload) for _, payload in out)
+            parts, canvas = [], base
+            for number, part in enumerate(split(edits, count)):
+                after = patch(canvas, part, self.session.next_version + number)
+                parts.append(Part(after, encode_payload(canvas, part, self._tables, after)))
+                canvas = after
+            longest = max(len(part.payload) for part in parts)
             if longest <= limit:
-                return out
-            parts += -(-longest // limit) - 1
+                return parts
+            count += -(-longest // limit) - 1
 
     # -- sending
 
-    def _send(self, base: Canvas, payloads: list[tuple[Patch, bytes]], time_s: float, now: float) -> int:
+    def _send(self, base: Canvas, parts: list[Part], time_s: float, now: float) -> int:
         canvas, sent = base, 0
-        for part, payload in payloads:
+        for part in parts:
             if self.session.allowance(now) <= 0:
                 break
-            after = patch(canvas, part, self.session.next_version)
             version = self.session.send_delta(
                 base=canvas.version,
-                payload=payload,
+                payload=part.payload,
                 capture_ms=round(time_s * 1000),
-                state_hash=after.state_hash(),
+                state_hash=part.after.state_hash(),
                 now=now,
             )
-            self._canvases[version] = canvas = after
-            sent += len(payload)
+            self._canvases[version] = canvas = part.after
+            sent += len(part.payload)
         self.canvas = canvas
         return sent
 
@@ -408,7 +409,7 @@ class Sender:
 
     def _settle(self, base: Canvas, view: View, time_s: float) -> None:
         """Remember that there is nothing to say until the view or the base changes or has stood for longer."""
-        assert self._gate.quiet is not None
+        assert self._gate is not None
         quiet = self._gate.quiet.quiet_s(time_s)[base.visible()]
         stands = view.position == base.position and (quiet >= self.config.last_s).all()
         self._settled = (base.version, view, math.inf if stands else time_s + PATIENCE_S - TICK_S)
@@ -417,20 +418,15 @@ class Sender:
         needed = self.session.needed() | {0}
         self._canvases = {version: canvas for version, canvas in self._canvases.items() if version in needed}
 
-    def _report(self, looked: bool, score: NDArray[np.float32], alarm: float, edits: Patch | None, sent: int) -> Step:
+    def _report(self, looked: bool, score: NDArray[np.float32], edits: Patch | None, sent: int) -> Step:
         kind = np.zeros(score.shape, np.uint8) if edits is None else edits.kind
         tokens = 0 if edits is None else edits.tokens
         canvas = self.canvas
-        return Step(canvas.version, looked, score, kind, tokens, sent, canvas.position, canvas.offset, alarm)
+        return Step(canvas.version, looked, score, kind, tokens, sent, canvas.position, canvas.offset, self._alarm)
 
 
-def by_level(difference: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(..., LEVELS): the sum of squares on each level."""
-    return np.asarray(np.add.reduceat(np.square(difference), EDGES[:-1], axis=-1), np.float32)
-
-
-def _wire_bits(payloads: list[tuple[Patch, bytes]]) -> int:
-    return sum(len(payload) * 8 + HEADER_BITS for _, payload in payloads)
+def _wire_bits(parts: list[Part]) -> int:
+    return sum(len(part.payload) * 8 + HEADER_BITS for part in parts)
 
 
 def hello(grid: Grid, fps: float, name: str) -> Mapping[str, object]:
