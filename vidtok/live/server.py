@@ -47,7 +47,7 @@ class Server:
     def __init__(self, reader: Reader, report: Report, caps: Caps | None = None, trace: Path | None = None) -> None:
         self.sessions: dict[str, Session] = {}  # those that are open, by the stream's name
         self._reader, self._report, self._caps, self._trace = reader, report, caps, trace
-        self._tables = load_tables()
+        self._tables = load_tables().ready()
         self._build = codec_hash(self._tables, load_info().digest)
         self._model = asyncio.Lock()  # one reading at a time, whoever asks
         self._ended = asyncio.Event()
