@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +14,9 @@ from typing import Any
 import pytest
 
 from edge_gate.scene import Scene
+from tests.vidtok.command import VIDTOK, vidtok
 from vidtok.live.pictures import FilmWriter
 from vidtok.live.recording import Replay
-
-VIDTOK = [sys.executable, "-m", "vidtok.cli"]
-
-
-def vidtok(*args: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*VIDTOK, *map(str, args)], capture_output=True, text=True, timeout=timeout, check=False)
 
 
 @pytest.mark.slow
