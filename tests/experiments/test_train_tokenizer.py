@@ -13,12 +13,21 @@ import pytest
 import torch
 
 from experiments import compare_viewers, export_tokenizer, train_flow, train_pictures, train_tokenizer
+from experiments.lessons import Lessons
 
 
 def run(monkeypatch: pytest.MonkeyPatch, module: ModuleType, *args: str | Path | float) -> None:
     """As its command line would."""
     monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, args)])
     module.main()
+
+
+@pytest.mark.parametrize(
+    ("count", "chosen"), [(3, [[0, 2], [4]]), (5, [[0, 1], [2, 3], [4]]), (2048, [[0, 1], [2, 3], [4]])]
+)
+def test_lessons_are_chosen_from_first_to_last_and_none_twice(count: int, chosen: list[list[int]]) -> None:
+    lessons = Lessons(np.zeros((5, 1, 1, 3), np.uint8), {})
+    assert [batch.tolist() for batch in lessons.spread(count, 2)] == chosen
 
 
 def steps_done(folder: Path) -> int:
