@@ -35,7 +35,7 @@ def steps_done(folder: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # what torch's exporter says of itself is no error of ours
+@pytest.mark.filterwarnings("ignore")  # what torch's exporter says of itself is no error of ours
 def test_all_parts_train_resume_and_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
