@@ -191,15 +191,26 @@ def glance(state: GlanceState, small: Floats, now: float, config: GateConfig) ->
     before = state.thumbnail
     if before is None or before.shape != small.shape:
         return True, GlanceState(small, now, config.look_every_s)
-    now_row, before_row = (np.median(picture[..., 1], 1) for picture in (small, before))
-    gain = (now_row / np.maximum(before_row, 1)).astype(np.float32)
-    changed = small - before * gain[:, None, None]
+    changed = small - before * _gain(small[..., 1], before[..., 1])[:, None, None]
     brighter = float(np.abs(changed.mean(-1)).max())
     if max(brighter, _OTHER_COLOUR * float(np.abs(changed).max())) >= config.glance:
         return True, GlanceState(small, now, config.look_every_s)
     if now - state.looked_s >= state.wait_s - TICK_S:
         return True, GlanceState(small, now, min(2 * state.wait_s, config.look_at_least_s))
     return False, state
+
+
+def _gain(now: Floats, before: Floats) -> Floats:
+    """(rows,): how much brighter each row has become: the median over its places, which count by how bright they were.
+
+    In the dark a ratio is mostly noise, and the bright places beside it would be held to it.
+    """
+    weights = np.maximum(before, 1)
+    ratios = now / weights
+    order = np.argsort(ratios, 1)
+    heavier = np.cumsum(np.take_along_axis(weights, order, 1), 1) * 2 >= weights.sum(1, keepdims=True)
+    middle = np.take_along_axis(order, heavier.argmax(1)[:, None], 1)
+    return np.asarray(np.take_along_axis(ratios, middle, 1)[:, 0], np.float32)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from experiments.judges import SSIM, load_unseen, luma, structural_similarity
+from experiments.lessons import SIDE
 from experiments.pictures import load_images, middle_of
 from experiments.train_flow import Flow
 from experiments.train_pictures import Artist
@@ -96,10 +97,10 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="experiments.compare_viewers", description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, nargs="+", required=True)
-    parser.add_argument("--images", type=Path, required=True, help="pictures to judge by, cut to 256x256")
+    parser.add_argument("--images", type=Path, required=True, help=f"pictures to judge by, cut to {SIDE}x{SIDE}")
     parser.add_argument("--out", type=Path, help="write the rows here")
     args = parser.parse_args()
-    true = to_input(torch.from_numpy(np.stack([middle_of(p, 256) for p in load_images(args.images, 256)])))
+    true = to_input(torch.from_numpy(np.stack([middle_of(p, SIDE) for p in load_images(args.images, SIDE)])))
     towers = load_tower(), load_unseen()
     rows = [
         {"run": folder.name, **row} for folder in tqdm(args.runs) for row in rows_of(Run(folder), true, towers)

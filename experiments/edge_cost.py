@@ -64,7 +64,6 @@ NAMES = {  # in vidtok.live.sender
         "novelty",
         "losses",
         "coverage",
-        "shift_cells",
         "dequantise",
         "value_costs",
         "buy",

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.lessons import crop
+from experiments.lessons import SIDE, crop
 from experiments.pictures import load_images
 from experiments.train_pictures import Artist
 from experiments.train_tokenizer import Trainee, load_averaged
@@ -149,7 +149,7 @@ def calibration(pictures: list[np.ndarray]) -> Iterator[Tensor]:
     """Crops whose activations say how wide the integers must be."""
     rng = np.random.default_rng(0)
     for i in rng.permutation(len(pictures))[:CALIBRATED]:
-        yield to_input(torch.from_numpy(crop(pictures[i], 256, rng).copy()[None]))
+        yield to_input(torch.from_numpy(crop(pictures[i], SIDE, rng).copy()[None]))
 
 
 def through(path: Path, output: str, samples: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
@@ -211,7 +211,7 @@ def measure_sensitivity(tower: Tower, folder: Path, pictures: list[np.ndarray], 
     turned, gist_turned = np.zeros(CHANNELS), np.zeros(GIST)
     with torch.no_grad():
         for _ in range(batches):
-            crops = np.stack([crop(pictures[i], 256, rng) for i in rng.integers(len(pictures), size=8)])
+            crops = np.stack([crop(pictures[i], SIDE, rng) for i in rng.integers(len(pictures), size=8)])
             seen, features = encoder(to_input(torch.from_numpy(crops)))
             latents = quantise_ste(seen)[:, :SEEN]
             gist = quantise_ste(torch.tanh(gist_of(tower.back(features)[1])))

@@ -47,6 +47,11 @@ class Lessons:
     def __len__(self) -> int:
         return len(self.pictures)
 
+    def spread(self, count: int, batch: int) -> list[NDArray[np.int64]]:
+        """Which to take for so many from first to last, none twice, in batches."""
+        count = min(count, len(self))
+        return np.array_split(np.linspace(0, len(self) - 1, count).astype(int), -(-count // batch))
+
 
 def prepare(out: Path, images: Path | None, clips: Path | None, count: int, tower: Tower, seed: int) -> Lessons:
     """The lessons in `out`, made if they are not there: two thirds photographs, a quarter clips, the rest pages."""

@@ -47,7 +47,7 @@ class Artist(nn.Module):
         Least squares says what latents tell of a cell's pixels; of what they leave, the strongest patterns are taken.
         """
         latents, pixels = [], []
-        for chosen in np.array_split(np.linspace(0, len(lessons) - 1, count).astype(int), count // 50):
+        for chosen in lessons.spread(count, 50):
             features = torch.from_numpy(lessons.features["clean"][chosen]).permute(0, 3, 1, 2).float()
             z = quantise_ste(torch.tanh(squeeze(features)))
             x = F.pixel_unshuffle(to_input(torch.from_numpy(lessons.pictures[chosen])), 32)

@@ -119,7 +119,7 @@ class Trainee(nn.Module):
     @torch.no_grad()
     def begin(self, tower: Tower, lessons: Lessons, count: int = 2048) -> None:
         """Let the gist begin as the principal axes of the tower's pooled view."""
-        chosen = np.array_split(np.linspace(0, len(lessons) - 1, count).astype(int), count // 32)
+        chosen = lessons.spread(count, 32)
         features = (torch.from_numpy(lessons.features["clean"][c]).permute(0, 3, 1, 2).float() for c in chosen)
         views = torch.cat([tower.back(part)[1] for part in features])
         mean = views.mean(0)

@@ -10,7 +10,6 @@ acknowledgements, feedback and refresh requests the other. Transitions stand in 
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,15 +17,13 @@ from transport.config import SessionConfig
 from transport.core import Core, earliest
 from transport.errors import ConnectionClosed, LocalProtocolError, RemoteProtocolError
 from transport.events import Closed, Connected, Event, Resumed, Suspended
+from transport.greeting import Greeter
 from transport.lanes import Lane, Outbox
 from transport.receiver import ReceiverSide
 from transport.sender import SenderSide
 from transport.states import FIRST_STATE, Input, Role, State, next_state
 from transport.trace import Trace
 from transport.wire import (
-    ALL_FEATURES,
-    MAX_CODEC_HASH,
-    SESSION_ID_BYTES,
     Ack,
     Close,
     CloseCode,
@@ -41,7 +38,6 @@ from transport.wire import (
     UnknownVersionError,
     Welcome,
     pull_packet,
-    push_packet,
 )
 
 _INPUTS: dict[type, Input] = {
@@ -55,7 +51,6 @@ _INPUTS: dict[type, Input] = {
     Close: Input.CLOSE,
 }
 _CLOSE_REPEATS = 3
-_HELLO_AT_LEAST = 0.5  # seconds between two, however long nobody answers
 
 
 class Session:
@@ -79,13 +74,9 @@ class Session:
         self.bytes_sent = self.bytes_received = 0
         self.packets_sent = self.packets_received = self.bad_packets = 0
         self._state = FIRST_STATE[role]
-        self._check_greeting(session_id, codec_hash)
-        if session_id is None and role is Role.SENDER:
-            session_id = secrets.token_bytes(SESSION_ID_BYTES)
-        self._session_id = session_id
-        self._codec_hash = codec_hash
-        self._meta = dict(meta)
-        self._wall_ms = wall_ms
+        self._greeter = Greeter(
+            role, session_id, codec_hash, meta, wall_ms, resumes=self.config.resume_within > 0
+        )  # fmt: skip
         self._core = Core(self.config, self.trace, Outbox(self.config.outbox_limit))
         self._sender = SenderSide(self._core, now)
         self._receiver = ReceiverSide(self._core, now)
@@ -94,24 +85,8 @@ class Session:
         self._closed: Closed | None = None
         self._closes_left = 0
         self._resumed = False
-        self._features = ALL_FEATURES if self.config.resume_within > 0 else ALL_FEATURES & ~Feature.RESUME
-        self._agreed = Feature(0)
-        self._hello_at: float | None = now if role is Role.SENDER else None
-        self._hellos = 0
-        push_packet(self._greeting(Hello))
-
-    def _check_greeting(self, session_id: bytes | None, codec_hash: bytes) -> None:
-        if session_id is not None and len(session_id) != SESSION_ID_BYTES:
-            raise LocalProtocolError(f"session id must be {SESSION_ID_BYTES} bytes, not {len(session_id)}")
-        if len(codec_hash) > MAX_CODEC_HASH:
-            raise LocalProtocolError(f"codec hash is longer than {MAX_CODEC_HASH} bytes")
-
-    def _greeting(self, kind: type[Hello] | type[Welcome]) -> Hello | Welcome:
-        session_id = self._session_id or bytes(SESSION_ID_BYTES)
-        resumed = self._state is State.SUSPENDED if kind is Hello else self._resumed
-        return kind(
-            session_id, self.role, self._codec_hash, self._meta, self._wall_ms, int(self._features), resumed
-        )  # fmt: skip
+        if role is Role.SENDER:
+            self._greeter.start(now)
 
     # -- what anyone may read
 
@@ -123,7 +98,7 @@ class Session:
     @property
     def session_id(self) -> bytes | None:
         """The session's id; a receiver learns it from the Hello."""
-        return self._session_id
+        return self._greeter.session_id
 
     @property
     def started_at(self) -> float:
@@ -224,53 +199,40 @@ class Session:
                 self._end(Input.CLOSE, packet.code, packet.reason, now, tell=False)
 
     def _on_hello(self, hello: Hello, now: float) -> None:
-        if self._session_id is not None and hello.session_id != self._session_id:
+        if self._greeter.foreign(hello):
             self._core.drop(now, "foreign-session")
             return
         if self._state is State.LISTENING:
-            refusal = self._refusal(hello.role, hello.codec_hash)
+            refusal = self._greeter.refusal(hello)
             if refusal is not None:
                 self._end(Input.FATAL, *refusal, now, tell=True)
                 return
-            self._session_id = hello.session_id
             self._open(hello, Input.HELLO, now)
         elif self._state is State.SUSPENDED:
             self._resumed = True
             self._reopen(Input.HELLO, now)
             self._receiver.resume(now)
-        self._core.control(self._greeting(Welcome), now)
+        self._core.control(self._greeter.packet(Welcome, resumed=self._resumed), now)
 
     def _on_welcome(self, welcome: Welcome, now: float) -> None:
-        if welcome.session_id != self._session_id:
+        if self._greeter.foreign(welcome):
             self._core.drop(now, "foreign-session")
         elif self._state is State.CONNECTING:
-            refusal = self._refusal(welcome.role, welcome.codec_hash)
+            refusal = self._greeter.refusal(welcome)
             if refusal is not None:
                 self._end(Input.FATAL, *refusal, now, tell=True)
                 return
-            if self._hellos == 1:
+            if self._greeter.hellos == 1:
                 self._sender.rate.rtt.add(max(0.0, now - self._spoke_at), now)
             self._open(welcome, Input.WELCOME, now)
-            self._sender.agree(self._agreed)
+            self._sender.agree(self._greeter.agreed)
         elif self._state is State.SUSPENDED:
             self._reopen(Input.WELCOME, now)
             self._sender.resume(welcome.resumed, now)
 
-    def _refusal(self, role: Role, codec_hash: bytes) -> tuple[CloseCode, str] | None:
-        if role is self.role:
-            return CloseCode.PROTOCOL_ERROR, f"both ends are {role.value}s"
-        if codec_hash != self._codec_hash:
-            ours, theirs = self._codec_hash.hex()[:16], codec_hash.hex()[:16]
-            return (
-                CloseCode.CODEC_MISMATCH,
-                f"codec {theirs} met codec {ours}: use the same weights on both ends",
-            )
-        return None
-
     def _open(self, greeting: Hello | Welcome, what: Input, now: float) -> None:
         self._step(what)
-        self._hello_at = None
-        self._agreed = self._features & Feature(greeting.features & ALL_FEATURES)
+        self._greeter.meet(greeting)
         self.trace.add(now, "connected", session_id=greeting.session_id.hex())
         self._core.events.append(Connected(greeting.session_id, greeting.meta, greeting.wall_ms))
 
@@ -282,7 +244,7 @@ class Session:
         return self._take_events()
 
     def _lose_path(self, code: CloseCode, reason: str, now: float, *, tell: bool) -> None:
-        if self._state is State.OPEN and Feature.RESUME in self._agreed:
+        if self._state is State.OPEN and Feature.RESUME in self._greeter.agreed:
             self._step(Input.PATH_LOST)
             self._suspended_at = now
             self._core.outbox.clear(Lane.CONTROL)
@@ -290,18 +252,19 @@ class Session:
             self._core.events.append(Suspended())
         elif self._state is not State.SUSPENDED:
             self._end(Input.FATAL, code, reason, now, tell=tell)
-        self._path, self._hello_at = tell and self._state is State.CLOSED, None
+        self._path = tell and self._state is State.CLOSED
+        self._greeter.stop()
 
     def path_found(self, now: float) -> None:
         """There is a new path: greet over it (the sender), or wait for the greeting (the receiver)."""
         now = self._tick(now)
         self._path = True
         if self.role is Role.SENDER and self._state is State.SUSPENDED:
-            self._hello_at, self._hellos = now, 0
+            self._greeter.start(now)
 
     def _reopen(self, what: Input, now: float) -> None:
         self._step(what)
-        self._hello_at = None
+        self._greeter.stop()
         self.trace.add(now, "resumed")
         self._core.events.append(Resumed())
 
@@ -405,7 +368,7 @@ class Session:
             return
         self._step(what)
         self._closed = Closed(int(code), reason)
-        self._hello_at = None
+        self._greeter.stop()
         self._core.outbox = Outbox(self.config.outbox_limit)
         self._closes_left = _CLOSE_REPEATS if tell else 0
         self.trace.add(now, "closed", code=int(code), reason=reason, by="us" if tell else "peer")
@@ -458,10 +421,8 @@ class Session:
         return (Lane.CONTROL,) if paced else tuple(Lane)
 
     def _queue_due(self, now: float) -> None:
-        if self._hello_at is not None and now >= self._hello_at:
-            self._core.control(self._greeting(Hello), now)
-            self._hello_at = now + min(self.config.hello_interval * 2.0**self._hellos, _HELLO_AT_LEAST)
-            self._hellos += 1
+        if self._greeter.due(now, self.config.hello_interval):
+            self._core.control(self._greeter.packet(Hello, resumed=self._state is State.SUSPENDED), now)
         if self._state is not State.OPEN:
             return
         if self.role is Role.RECEIVER:
@@ -479,7 +440,7 @@ class Session:
             return self._now if len(self._core.outbox) else None
         side = self._side_timeout() if self._state is State.OPEN else None
         control = self._now if self._core.outbox.queued_bytes(Lane.CONTROL) else None
-        return earliest(self._hello_at, self._dead_at(), side, control)
+        return earliest(self._greeter.hello_at, self._dead_at(), side, control)
 
     def _side_timeout(self) -> float | None:
         if self.role is Role.RECEIVER:

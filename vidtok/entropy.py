@@ -189,6 +189,11 @@ class Tables:
         """Cumulative tables as plain lists, contexts flattened in C order: what the decoder's inner loop reads."""
         return {name: c.reshape(-1, c.shape[-1]).tolist() for name, c in self.cumulative.items()}
 
+    def ready(self) -> Tables:
+        """These, with what a decoder reads made now: a live stream's first payload must not wait for it."""
+        _ = self.lists
+        return self
+
     @cached_property
     def intervals(self) -> NDArray[np.int32]:
         """(all symbols, 2): where each starts in its table, and how much of TOTAL it owns."""

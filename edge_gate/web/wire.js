@@ -8,13 +8,13 @@
  * give a packet or a RemoteProtocolError; a packet that cannot be written is a LocalProtocolError.
  */
 
-import { MsgpackError, decode, encode } from "./msgpack.js";
+import { LocalProtocolError, RemoteProtocolError, UnknownTypeError, UnknownVersionError } from "./errors.js";
+import { MAX_PACKET, Reader, flagsOf, isUnsigned, packMap, pushVarint, u16, u32, unpackMap } from "./fields.js";
+
+/** @typedef {import("./fields.js").Values} Values */
 
 /** The version in byte 0's high nibble. */
 export const PROTOCOL_VERSION = 1;
-
-/** Bytes of the longest packet. */
-export const MAX_PACKET = 1100;
 
 /** How many versions back the base of a delta may lie. */
 export const MAX_DISTANCE = 2 ** 14 - 1;
@@ -24,9 +24,6 @@ export const MAX_REASON = 200;
 
 /** Bytes of the longest name of a codec. */
 export const MAX_CODEC_HASH = 64;
-
-/** How deep a map may be nested. */
-export const MAX_DEPTH = 8;
 
 /** How long an acknowledgement can say that it was held; longer is said as this. */
 export const MAX_HOLD_MS = 2 ** 16 - 1;
@@ -46,8 +43,6 @@ export const LIMIT_KEY = "~rate";
 /** What an end can do beyond the least; both ends use what both have. */
 export const Feature = Object.freeze({ PARTS: 1, PARITY: 2, CLOCK: 4, RESUME: 8 });
 
-const EXTENDED = 128;
-
 /** Why a session ended; 64 to 255 are the application's. */
 export const CloseCode = Object.freeze({
   NORMAL: 0,
@@ -60,32 +55,6 @@ export const CloseCode = Object.freeze({
   GOING_AWAY: 7,
   LINK_LOST: 8,
 });
-
-/** Our own side asked for something that the protocol does not allow. */
-export class LocalProtocolError extends Error {
-  name = "LocalProtocolError";
-}
-
-/** Bytes from the other side that are not valid. */
-export class RemoteProtocolError extends Error {
-  name = "RemoteProtocolError";
-}
-
-/** The peer speaks a protocol version that we do not. */
-export class UnknownVersionError extends RemoteProtocolError {
-  name = "UnknownVersionError";
-}
-
-/** A packet of a type that this version does not know: it is skipped. */
-export class UnknownTypeError extends RemoteProtocolError {
-  name = "UnknownTypeError";
-}
-
-/**
- * Values of a map: a Map as it is read, a Map or a plain object as it is written.
- *
- * @typedef {Map<string, any> | Record<string, any>} Values
- */
 
 /**
  * Hello: what I am and what I speak, repeated until a Welcome or a Close comes. Welcome: the answer. With `resumed` a
@@ -236,161 +205,6 @@ export function pullPacket(bytes) {
   reader.end(type);
   return /** @type {Packet} */ ({ type, ...fields });
 }
-
-/**
- * The value at or above 0 that ends in these 16 bits and lies nearest to `near`.
- *
- * @param {number} low
- * @param {number} near a whole number
- * @returns {number}
- */
-export function expand(low, near) {
-  const value = near - ((near - low + 0x8000) & 0xffff) + 0x8000;
-  return value >= 0 ? value : value + 0x10000;
-}
-
-/**
- * Seven bits a byte, least significant first, high bit set on all but the last.
- *
- * @param {number} value
- * @returns {number[]}
- */
-export function pushVarint(value) {
-  if (!isUnsigned(value, 2 ** 32)) throw new LocalProtocolError(`varint ${value} is outside 0 to 2^32-1`);
-  const out = [];
-  for (; value >= 0x80; value = Math.floor(value / 128)) out.push((value & 0x7f) | 0x80);
-  out.push(value);
-  return out;
-}
-
-/**
- * msgpack of a small map with text keys; a LocalProtocolError for what the peer would refuse.
- *
- * @param {Values} values
- * @param {string} [what]
- * @returns {number[]}
- */
-export function packMap(values, what = "map") {
-  try {
-    const bytes = encode(values, MAX_DEPTH);
-    unpackMap(Uint8Array.from(bytes), what);
-    return bytes;
-  } catch (error) {
-    if (error instanceof RemoteProtocolError) throw new LocalProtocolError(error.message);
-    if (error instanceof MsgpackError) throw new LocalProtocolError(`${what} has no msgpack: ${error.message}`);
-    throw error;
-  }
-}
-
-/**
- * The inverse of `packMap`, with size and depth bounded.
- *
- * @param {Uint8Array} bytes
- * @param {string} [what]
- * @returns {Map<string, any>}
- */
-export function unpackMap(bytes, what = "map") {
-  if (bytes.length > MAX_PACKET) {
-    throw new RemoteProtocolError(`${what} has ${bytes.length} bytes, the limit is ${MAX_PACKET}`);
-  }
-  let value;
-  try {
-    value = decode(bytes, MAX_DEPTH);
-  } catch (error) {
-    if (error instanceof MsgpackError) throw new RemoteProtocolError(`${what} is not valid: ${error.message}`);
-    throw error;
-  }
-  if (!(value instanceof Map)) throw new RemoteProtocolError(`${what} must be a map`);
-  return value;
-}
-
-/** Reads a packet's body from its front. */
-class Reader {
-  /** @param {Uint8Array} bytes a whole packet */
-  constructor(bytes) {
-    this.bytes = Uint8Array.from(bytes);
-    this.at = 1;
-  }
-
-  /**
-   * @param {number} size bytes, 4 at most
-   * @returns {number}
-   */
-  unsigned(size) {
-    return this.take(size).reduce((value, byte) => value * 256 + byte, 0);
-  }
-
-  /**
-   * @param {number} size
-   * @returns {Uint8Array} so many bytes
-   */
-  take(size) {
-    if (this.at + size > this.bytes.length) {
-      throw new RemoteProtocolError(`packet ends early: ${size} bytes wanted at byte ${this.at}`);
-    }
-    this.at += size;
-    return this.bytes.subarray(this.at - size, this.at);
-  }
-
-  /**
-   * @param {number} bits how many are in use
-   * @returns {number}
-   */
-  flags(bits) {
-    const flags = this.unsigned(1);
-    if ((flags & ~EXTENDED) >> bits) {
-      throw new RemoteProtocolError(`flags ${flags} set bits that version ${PROTOCOL_VERSION} reserves`);
-    }
-    return flags;
-  }
-
-  /** @param {number} flags which say whether there is something that a later minor version has added: not ours to know */
-  skipExtensions(flags) {
-    if (flags & EXTENDED) this.take(this.varint());
-  }
-
-  /** @returns {number} a varint in its shortest form */
-  varint() {
-    const start = this.at;
-    let value = 0;
-    for (let index = 0; index < 5 && this.at < this.bytes.length; index++) {
-      const byte = this.bytes[this.at++];
-      value += (byte & 0x7f) * 2 ** (7 * index);
-      if (byte & 0x80) continue;
-      if ((index > 0 && byte === 0) || value >= 2 ** 32) break;
-      return value;
-    }
-    throw new RemoteProtocolError(`varint at byte ${start} has no end or is not in its shortest form`);
-  }
-
-  /** @returns {Uint8Array} all that is left */
-  rest() {
-    const start = this.at;
-    this.at = this.bytes.length;
-    return this.bytes.subarray(start);
-  }
-
-  /** @returns {string} all that is left, a reason */
-  reason() {
-    const bytes = this.rest();
-    if (bytes.length > MAX_REASON) {
-      throw new RemoteProtocolError(`reason has ${bytes.length} bytes, the limit is ${MAX_REASON}`);
-    }
-    try {
-      return utf8.decode(bytes);
-    } catch {
-      throw new RemoteProtocolError("reason is not UTF-8");
-    }
-  }
-
-  /** @param {string} what */
-  end(what) {
-    const left = this.bytes.length - this.at;
-    if (left > 0) throw new RemoteProtocolError(`${what}: ${left} bytes too many`);
-  }
-}
-
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** @param {Greeting} packet */
 function pushGreeting({ sessionId, role, codecHash, meta = {}, wallMs = 0, features = 0, resumed = false }) {
@@ -556,7 +370,7 @@ function pushRefreshRequest({ number, reason = "" }) {
 
 /** @param {Reader} reader */
 function pullRefreshRequest(reader) {
-  return { number: reader.unsigned(4), reason: reader.reason() };
+  return { number: reader.unsigned(4), reason: pullReason(reader) };
 }
 
 /** @param {Close} packet */
@@ -567,7 +381,7 @@ function pushClose({ code, reason = "" }) {
 
 /** @param {Reader} reader */
 function pullClose(reader) {
-  return { code: reader.unsigned(1), reason: reader.reason() };
+  return { code: reader.unsigned(1), reason: pullReason(reader) };
 }
 
 /**
@@ -581,29 +395,17 @@ function pushReason(reason) {
   return bytes.subarray(0, end);
 }
 
-/** @param {boolean[]} bits the lowest first */
-function flagsOf(...bits) {
-  return bits.reduce((flags, bit, index) => flags | (Number(bit) << index), 0);
+/** @param {Reader} reader of which all that is left is a reason */
+function pullReason(reader) {
+  const bytes = reader.rest();
+  if (bytes.length > MAX_REASON) {
+    throw new RemoteProtocolError(`reason has ${bytes.length} bytes, the limit is ${MAX_REASON}`);
+  }
+  try {
+    return utf8.decode(bytes);
+  } catch {
+    throw new RemoteProtocolError("reason is not UTF-8");
+  }
 }
 
-/** @param {number} value of which the low 16 bits travel */
-function u16(value) {
-  return [(value >> 8) & 255, value & 255];
-}
-
-/**
- * @param {number} value
- * @param {string} what
- */
-function u32(value, what) {
-  if (!isUnsigned(value, 2 ** 32)) throw new LocalProtocolError(`${what} ${value} is outside 0 to 2^32-1`);
-  return [value >>> 24, (value >> 16) & 255, (value >> 8) & 255, value & 255];
-}
-
-/**
- * @param {number} value
- * @param {number} end
- */
-function isUnsigned(value, end) {
-  return Number.isInteger(value) && value >= 0 && value < end;
-}
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

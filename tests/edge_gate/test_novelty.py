@@ -241,7 +241,7 @@ def test_a_change_of_gain_wakes_nobody(rng: np.random.Generator, gain: float) ->
 @given(generators, st.floats(0, 4.0))
 def test_sensor_noise_wakes_nobody(rng: np.random.Generator, sigma: float) -> None:
     frame = np.rint(picture(rng)).repeat(8, 0).repeat(8, 1)
-    noisy = np.rint(frame + rng.normal(0, sigma, frame.shape)).astype(np.uint8)
+    noisy = np.clip(np.rint(frame + rng.normal(0, sigma, frame.shape)), 0, 255).astype(np.uint8)
     _, state = glance(GlanceState(), thumbnail(frame.astype(np.uint8)), 0.0, CONFIG)
     due, _ = glance(state, thumbnail(noisy), 0.1, CONFIG)
     assert not due

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from edge_gate.scene import Scene
 from experiments import bench, costs, edge_cost, latency, server_cost, timing
@@ -20,14 +18,6 @@ from vidtok.model.tower import POOLED
 
 SMALL = ["--size", "64", "--seconds", "1", "--repeats", "1"]
 CONTRACT = ("cpu_ms_per_s", "macs_per_frame", "streams_per_core", "ratio_to_video")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,6 @@ from experiments.planting import DISTURBANCES, EVENT_MS
 from experiments.systems import Clip, Known, all_systems
 from tests.experiments.event_toys import FILM, system
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CONTRACT = {
     "system", "setting", "clip", "event_ms", "kbps", "tokens_per_s", "recall", "false_alarms_per_h", "miss_latency_ms",
 }  # fmt: skip

@@ -39,7 +39,7 @@ def late(frames: int) -> Callable[[Any, Clip], Iterator[Known]]:
 
 
 @pytest.fixture(scope="module")
-def judge(one_thread: None) -> Judge:
+def judge() -> Judge:
     return Judge()
 
 

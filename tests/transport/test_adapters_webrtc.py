@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import zlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from aiortc import RTCSessionDescription
 
+from tests.transport.meeting import TOKEN, run
 from tests.transport.toy import FeedbackReceived, ToySender, new_session
 from transport import ConnectionClosed, Lane, LocalProtocolError, PeerError, Role
 from transport.adapters.connection import Connection
@@ -21,7 +22,6 @@ from transport.adapters.webrtc import WebRtcEndpoint, WebRtcListener, connect
 from transport.adapters.webrtc_endpoint import ice_server
 
 ROOT = Path(__file__).parents[2]
-TOKEN = "a token of the test"
 SDP = {"Content-Type": "application/sdp"}
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -38,14 +38,6 @@ def peer() -> Iterator[tuple[subprocess.Popen[str], str]]:
     finally:
         process.kill()
         process.communicate()
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(60):
-            await main
-
-    asyncio.run(limited())
 
 
 async def drive(url: str) -> bytes:

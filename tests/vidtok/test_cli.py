@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.vidtok.command import vidtok
+
 COMMANDS = ("demo", "send", "serve", "encode", "decode", "info", "trace")
-
-
-def vidtok(*args: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "vidtok.cli", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def complaint(*args: str | Path) -> str:

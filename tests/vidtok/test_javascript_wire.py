@@ -1,4 +1,4 @@
-"""Packets in another language: edge_gate/web/wire.js and msgpack.js under Node say the same of the same bytes.
+"""Packets in another language: wire.js, fields.js and msgpack.js under Node say the same of the same bytes.
 
 Expected values come from the vectors or from the Python twin, never from JavaScript's own round trip alone.
 """

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge_gate.scene import Scene
+from tests.vidtok.command import VIDTOK, vidtok
 from vidtok.live.pictures import FilmWriter
 from vidtok.live.recording import Replay
-
-VIDTOK = [sys.executable, "-m", "vidtok.cli"]
-
-
-def vidtok(*args: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*VIDTOK, *map(str, args)], capture_output=True, text=True, timeout=timeout, check=False)
 
 
 @pytest.mark.slow
@@ -50,17 +46,13 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.slow
-def test_live_sending_and_encoding_give_the_same_canvases_bit_for_bit(clip: Path, tmp_path: Path) -> None:
-    options = ("--size", "640x480", "--fps", "3")
-    encoded = vidtok("encode", clip, tmp_path / "clip.vtk", *options)
-    assert encoded.returncode == 0, encoded.stderr
-    expected = [(u.canvas.version, u.canvas.state_hash()) for _, u in Replay(tmp_path / "clip.vtk")]
+def sent_live(clip: Path, trace: Path, *options: str) -> list[dict[str, Any]]:
+    """What a server tells of a clip that is sent to it."""
     server = subprocess.Popen([*VIDTOK, "serve", "--port", "0", "--json", "--once"], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
         url = json.loads(server.stdout.readline())["url"]
-        sent = vidtok("send", clip, "--to", url, *options)
+        sent = vidtok("send", clip, "--to", url, "--trace", trace, *options)
         assert sent.returncode == 0, sent.stderr
         assert "kbps" in sent.stdout
         rows = [json.loads(line) for line in server.stdout]
@@ -69,6 +61,33 @@ def test_live_sending_and_encoding_give_the_same_canvases_bit_for_bit(clip: Path
         server.kill()
         server.wait()
         server.stdout.close() if server.stdout else None
+    return rows
+
+
+def kept_up(rows: list[dict[str, Any]], trace: Path, fps: int) -> bool:
+    """Whether this machine was as fast as the clip: every frame in its time, every patch upon the one before."""
+    captures = [row["capture_ms"] * fps / 1000 for row in rows if row["event"] == "update"]
+    beats = [after - before for before, after in pairwise(captures)]
+    sent = [event for line in trace.read_text().splitlines() if (event := json.loads(line))["name"] == "sent"]
+    return all(abs(beat - round(beat)) < 0.02 for beat in beats) and all(
+        event["base"] == event["version"] - 1 for event in sent if event["lane"] == "delta"
+    )
+
+
+@pytest.mark.slow
+def test_live_sending_and_encoding_give_the_same_canvases_bit_for_bit(clip: Path, tmp_path: Path) -> None:
+    """Frames that come late are other frames to the gate: a busy machine tries until it has kept up."""
+    options = ("--size", "256", "--fps", "3")
+    encoded = vidtok("encode", clip, tmp_path / "clip.vtk", *options)
+    assert encoded.returncode == 0, encoded.stderr
+    expected = [(u.canvas.version, u.canvas.state_hash()) for _, u in Replay(tmp_path / "clip.vtk")]
+    for attempt in range(5):
+        trace = tmp_path / f"{attempt}.jsonl"
+        rows = sent_live(clip, trace, *options)
+        if kept_up(rows, trace, 3):
+            break
+    else:
+        pytest.fail("this machine is too busy to play a small clip")
     got = [(row["version"], row["state_hash"]) for row in rows if row["event"] == "update"]
     assert len(expected) > 5
     assert got == expected

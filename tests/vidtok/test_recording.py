@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from transport import RecordingError
 from transport.adapters.file import CONTAINER_VERSION, MAGIC, FileReader, FileWriter
 from vidtok.canvas import Grid
 from vidtok.entropy import load_tables
+from vidtok.live import recording as recording_module
 from vidtok.live.link import codec_hash
 from vidtok.live.recording import Loop, Replay, encode, frames_of
 from vidtok.live.sender import SendConfig, hello
@@ -24,6 +26,14 @@ from vidtok.tokenizer.edge import load_info
 
 SIZE = (176, 112)  # neither side is whole cells
 GRID = Grid(*SIZE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tables_are_read_once() -> Iterator[None]:
+    """They never change, and a recording that is refused early is played in less time than they take."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(recording_module, "load_tables", cache(load_tables))
+        yield
 
 
 def moving_scene() -> Scene:

@@ -9,6 +9,7 @@ import { createInterface } from "node:readline";
 
 import * as canvases from "../../edge_gate/web/canvas.js";
 import * as entropy from "../../edge_gate/web/entropy.js";
+import * as fields from "../../edge_gate/web/fields.js";
 import * as msgpack from "../../edge_gate/web/msgpack.js";
 import { decodePayload, encodePayload } from "../../edge_gate/web/payload.js";
 import * as wire from "../../edge_gate/web/wire.js";
@@ -130,11 +131,11 @@ const doing = {
   },
   push: ({ packet }) => toBase64(wire.pushPacket(toPacket(packet))),
   pull: ({ bytes }) => fromPacket(wire.pullPacket(fromBase64(bytes))),
-  pack: ({ value }) => toBase64(Uint8Array.from(wire.packMap(untagged(value)))),
-  pack_object: ({ value }) => toBase64(Uint8Array.from(wire.packMap(value))),
-  unpack: ({ bytes }) => tagged(wire.unpackMap(fromBase64(bytes))),
-  varint: ({ value }) => toBase64(Uint8Array.from(wire.pushVarint(value))),
-  expand: ({ low, near }) => wire.expand(low, near),
+  pack: ({ value }) => toBase64(Uint8Array.from(fields.packMap(untagged(value)))),
+  pack_object: ({ value }) => toBase64(Uint8Array.from(fields.packMap(value))),
+  unpack: ({ bytes }) => tagged(fields.unpackMap(fromBase64(bytes))),
+  varint: ({ value }) => toBase64(Uint8Array.from(fields.pushVarint(value))),
+  expand: ({ low, near }) => fields.expand(low, near),
 };
 
 for await (const line of createInterface({ input: process.stdin })) {

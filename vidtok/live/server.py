@@ -49,7 +49,7 @@ class Server:
         self.sessions: dict[str, Session] = {}  # those that are open, by the stream's name
         self._reader, self._report, self._trace = reader, report, trace
         self._wishes = Wishes() if caps is None else Wishes(caps.kbps, caps.tokens_per_s)
-        self._tables = load_tables()
+        self._tables = load_tables().ready()
         self._build = codec_hash(self._tables, load_info().digest)
         self._model = asyncio.Lock()  # one reading at a time, whoever asks
         self._ended = asyncio.Event()
