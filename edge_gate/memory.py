@@ -134,35 +134,14 @@ def asked(
     return np.concatenate([_flat(missed), levels_held, of_cell, glimpse], -1).transpose(2, 0, 1).astype(np.float32)
 
 
-def missing(
-    latents: Floats, held: Floats, known: NDArray[np.bool_], gist: Floats, gist_held: Floats, edges: tuple[int, ...]
-) -> tuple[Floats, Floats]:
-    """What the network is told that says what telling a cell is worth: of each cell (M, rows, cols), of the frame (G,).
+def surprise(event: Floats, busy: Floats | None, passed_s: float) -> tuple[Floats, Floats]:
+    """Where something has been going on, more of it surprises nobody: what of each cell's chance is new, and how busy.
 
-    As for `asked`, but only the numbers that the model reads; gist_held is zero where nothing is held.
+    `busy` (rows, cols) is what was remembered, None at first; what is returned is to be remembered.
     """
-    there = known[..., : edges[-1]]
-    seen = latents[..., : edges[-1]]
-    missed = seen - np.where(there, held[..., : edges[-1]], 0)
-    cells = np.concatenate([seen, missed, there[..., list(edges[:-1])]], -1).transpose(2, 0, 1)
-    return cells.astype(np.float32), np.concatenate([gist, gist - gist_held]).astype(np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class Surprise:
-    """What of an event's chance is new, all (rows, cols)."""
-
-    alarm: Floats  # in a cell that was not busy itself
-    news: Floats  # in a cell with nothing going on beside it either
-    busy: Floats  # how busy each cell has been, to be remembered
-
-
-def surprise(event: Floats, busy: Floats | None, passed_s: float) -> Surprise:
-    """Where something has been going on, more of it surprises nobody; `busy` is what was remembered, None at first."""
     before = np.zeros_like(event) if busy is None else np.nan_to_num(busy)
     share = np.where(event > before, _share(passed_s, BUSY_S), _share(passed_s, CALM_S))
-    alarm, news = (event * np.clip(2 - 4 * b, 0, 1) for b in (before, _around(before).max(-1)))
-    return Surprise(alarm, news, (before + share * (event - before)).astype(np.float32))
+    return event * np.clip(2 - 4 * before, 0, 1), (before + share * (event - before)).astype(np.float32)
 
 
 def inputs(levels: int) -> int:

@@ -72,9 +72,9 @@ class Learned(Gate):
         )
         verdict = network()(question)
         gain = spared(latents, canvas)
-        new = surprise(verdict.event, self.busy, frame.time_s - self.time_s)
-        self.busy, self.time_s = new.busy, frame.time_s
-        return gain * (verdict.lasts_s + SendConfig.least_s) + SendConfig.alert * new.news * (gain > 0)
+        new, self.busy = surprise(verdict.event, self.busy, frame.time_s - self.time_s)
+        self.time_s = frame.time_s
+        return gain * (verdict.lasts_s + SendConfig.least_s) + SendConfig.alert * new * (gain > 0)
 
 
 class Codes(Gate):

@@ -37,19 +37,14 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
 
 @given(st.floats(0.6, 1.0), st.sampled_from([0.03, 0.1, 0.2]))
 def test_surprise_is_whole_at_first_and_wears_off(chance: float, step_s: float) -> None:
-    event = np.zeros((3, 4), np.float32)
-    event[1, 1] = chance
-    new = surprise(event, None, step_s)
-    assert np.allclose(new.alarm, event)
-    assert np.allclose(new.news, event)
+    event, beside = (np.zeros((3, 4), np.float32) for _ in range(2))
+    event[1, 1] = beside[1, 2] = chance
+    new, busy = surprise(event, None, step_s)
+    assert np.allclose(new, event)
     for _ in range(int(3 / step_s)):
-        new = surprise(event, new.busy, step_s)
-    assert not new.alarm.any()
-    beside = np.zeros_like(event)
-    beside[1, 2] = chance
-    moved = surprise(beside, new.busy, step_s)
-    assert moved.alarm[1, 2] == pytest.approx(chance)
-    assert not moved.news.any(), "what goes on next to it is no news"
+        new, busy = surprise(event, busy, step_s)
+    assert not new.any()
+    assert surprise(beside, busy, step_s)[0][1, 2] == pytest.approx(chance), "next to it nothing has been going on"
     for _ in range(int(30 / step_s)):
-        new = surprise(np.zeros_like(event), new.busy, step_s)
-    assert np.allclose(surprise(event, new.busy, step_s).news, event)
+        _, busy = surprise(np.zeros_like(event), busy, step_s)
+    assert np.allclose(surprise(event, busy, step_s)[0], event)

@@ -85,7 +85,7 @@ class SendConfig:
     token_price: float = 3.0  # what a model token must spare the model beside its bits
     levels: int = LEVELS  # levels that a cell is told on at most
     learned: bool = True  # whether the gate's network says how long news lasts and where something happens
-    alert: float = 20.0  # what telling of an event is worth beside what it spares the model
+    alert: float = 10.0  # what telling of an event is worth beside what it spares the model
     least_s: float = 3.0  # what is added to how long the network expects news to last: what moves counts too
     first_s: float = 3.0  # without the network: how long news is expected to last when it has just come
     last_s: float = 8.0  # and at most, however long it has stood
@@ -345,10 +345,10 @@ class Sender:
         lasts = said.lasts_s + self.config.least_s
         if not self._looked or self._moved:  # a moved grid sees the same a little differently: no event by itself
             return Verdict(lasts, np.zeros_like(lasts))
-        new = surprise(said.event, self._gate.busy, time_s - self._gate.judged_s)
-        self._gate = replace(self._gate, busy=new.busy, judged_s=time_s)
-        self._alarm = float((new.alarm * (shown >= self.config.gate.coverage)).max())
-        return Verdict(lasts, new.news)
+        new, busy = surprise(said.event, self._gate.busy, time_s - self._gate.judged_s)
+        self._gate = replace(self._gate, busy=busy, judged_s=time_s)
+        self._alarm = float((new * (shown >= self.config.gate.coverage)).max())
+        return Verdict(lasts, new)
 
     def _offer(
         self,
