@@ -74,7 +74,7 @@ class Learned(Gate):
         gain = spared(latents, canvas)
         new, self.busy = surprise(verdict.event, self.busy, frame.time_s - self.time_s)
         self.time_s = frame.time_s
-        return gain * (verdict.lasts_s + SendConfig.least_s) + SendConfig.alert * new * (gain > 0)
+        return gain * (SendConfig.trust * verdict.lasts_s + SendConfig.least_s) + SendConfig.alert * new * (gain > 0)
 
 
 class Codes(Gate):

@@ -27,7 +27,6 @@ def test_costs_count_from_a_time_on() -> None:
     assert [moment.time_s for moment in since(film, 0.2)] == [0.2, 0.3]
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("part", ["detail", "limit", "refresh"])
 def test_a_part_gives_rows_of_the_contract(part: str) -> None:
     rows = work((part, FILM, 1))

@@ -86,7 +86,8 @@ class SendConfig:
     levels: int = LEVELS  # levels that a cell is told on at most
     learned: bool = True  # whether the gate's network says how long news lasts and where something happens
     alert: float = 10.0  # what telling of an event is worth beside what it spares the model
-    least_s: float = 3.0  # what is added to how long the network expects news to last: what moves counts too
+    trust: float = 0.3  # what of the seconds that the network expects news to last is counted,
+    least_s: float = 4.0  # and what is added to them: what moves on counts too
     first_s: float = 3.0  # without the network: how long news is expected to last when it has just come
     last_s: float = 8.0  # and at most, however long it has stood
     gist_s: float = 6.0  # how long a gist is expected to last; 0 sends none
@@ -342,7 +343,7 @@ class Sender:
             lasts = np.clip(self.config.first_s + quiet, self.config.first_s, self.config.last_s)
             return Verdict(lasts, np.zeros_like(lasts))
         said = self._network(asked(view.glimpse, view.latents, held, known(before.depth), quiet, shown, EDGES))
-        lasts = said.lasts_s + self.config.least_s
+        lasts = self.config.trust * said.lasts_s + np.float32(self.config.least_s)
         if not self._looked or self._moved:  # a moved grid sees the same a little differently: no event by itself
             return Verdict(lasts, np.zeros_like(lasts))
         new, busy = surprise(said.event, self._gate.busy, time_s - self._gate.judged_s)
