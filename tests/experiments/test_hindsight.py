@@ -15,8 +15,6 @@ from experiments.moments import first
 from tests.experiments.toys import clip, write_video
 from vidtok.tokenizer.fsq import GIST_LEVELS, SEEN_LEVELS, quantise
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_free_tokens_tell_every_change_and_dear_ones_nothing() -> None:
     film = clip(8)
