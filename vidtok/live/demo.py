@@ -29,7 +29,7 @@ from vidtok.canvas import CELL, Grid, blank
 from vidtok.entropy import load_tables
 from vidtok.live.edge import Edge, Tally
 from vidtok.live.link import codec_hash
-from vidtok.live.pictures import FilmWriter, heat, panels, save_png
+from vidtok.live.pictures import FilmWriter, heat, outlined, panels, save_png
 from vidtok.live.recording import Replay
 from vidtok.live.sender import SendConfig, Step, hello
 from vidtok.live.server import unpack_pooled
@@ -49,6 +49,7 @@ class Filmed:
     pixels: NDArray[np.uint8]
     time_s: float
     score: NDArray[np.float32]
+    why: NDArray[np.uint8] | None  # cell by cell, where they were weighed
     offset: tuple[int, int]
     version: int  # newest that had been sent
     tokens: int
@@ -118,7 +119,7 @@ async def demo(source: Source, out: Path, config: SendConfig, say: Say) -> dict[
         meta = dict(hello(edge.grid, source.fps, source.name))
         with FileWriter(out / "demo.vtk", meta, codec_hash(tables, info.digest)) as writer:
             endpoint = Recorder(await connect(url + "/offer"), writer)
-            await edge.run(endpoint, _Teller(story, edge.tally, judge, say))
+            await edge.run(endpoint, _Teller(story, edge, judge, say))
         await asyncio.wait_for(listening, START_TIMEOUT_S)
         await asyncio.wait_for(child.wait(), START_TIMEOUT_S)
     finally:
@@ -160,14 +161,15 @@ async def _listen(child: asyncio.subprocess.Process, story: Story) -> None:
 class _Teller:
     """Keeps what was filmed, and says once a second how things stand."""
 
-    def __init__(self, story: Story, tally: Tally, judge: Reader, say: Say) -> None:
-        self._story, self._tally, self._judge, self._say = story, tally, judge, say
+    def __init__(self, story: Story, edge: Edge, judge: Reader, say: Say) -> None:
+        self._story, self._edge, self._tally, self._judge, self._say = story, edge, edge.tally, judge, say
         self._next_s = 1.0
 
     def __call__(self, frame: Frame, time_s: float, step: Step) -> None:
         kbps = self._tally.kbps_now
+        why = self._edge.sender.explain() if self._edge.sender is not None and step.looked else None
         self._story.filmed.append(
-            Filmed(frame.pixels, time_s, step.score, step.offset, step.version, self._tally.tokens_now, kbps)
+            Filmed(frame.pixels, time_s, step.score, why, step.offset, step.version, self._tally.tokens_now, kbps)
         )
         if frame.time_s >= self._next_s:
             self._next_s = frame.time_s + 1.0
@@ -226,14 +228,15 @@ def _draw(out: Path, story: Story, figures: Mapping[str, float]) -> None:
     shown_at = {len(held) * part // 6 for part in range(1, 6)}
     with FilmWriter(out / "demo.mp4", fps) as film:
         for number, (filmed, _, label) in enumerate(held):
+            news = heat(filmed.pixels, filmed.score, filmed.offset, CELL)
             pictures = (
                 filmed.pixels,
-                heat(filmed.pixels, filmed.score, filmed.offset, CELL),
+                news if filmed.why is None else outlined(news, filmed.why, filmed.offset, CELL),
                 viewer.show(canvases[max(v for v in canvases if v <= filmed.version)]),
             )
             rates = f"{filmed.kbps:6.2f} kbps   {filmed.tokens:4d} tokens/s"
             foot = f"{times[number] - times[0]:5.1f} s   {rates}   the model says: {label}"
-            page = panels(pictures, ("camera", "novelty", "canvas (viewer)"), foot)
+            page = panels(pictures, ("camera", "novelty; cells told", "canvas (viewer)"), foot)
             film.write(page)
             if number in shown_at:
                 sheet_rows.append(page)
@@ -252,8 +255,9 @@ def _page(figures: Mapping[str, float]) -> str:
 body{{font:16px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}}
 video,img{{max-width:100%}}th{{text-align:left;padding-right:2rem;font-weight:400}}td{{text-align:right}}</style>
 <h1>vidtok: what crossed the data channel</h1>
-<p>Left the camera, in the middle what the gate called news, right the canvas that the server holds, as the viewer
-shows it to people. The server itself saw codes only.</p>
+<p>Left the camera, in the middle what is new to the receiver (red to yellow) and what the gate made of it: cells told
+as news (yellow outline), as an event (white), refined (blue), worth telling but beyond the caps (grey). Right the
+canvas that the server holds, as the viewer shows it to people. The server itself saw codes only.</p>
 <video src="demo.mp4" controls autoplay muted loop></video>
 <table>{rows}</table>
 <p><img src="demo.png" alt="five moments of the demo"></p>

@@ -14,11 +14,19 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_gate.budget import Why
 from edge_gate.source import load_av, load_cv2
 
 Pixels = NDArray[np.uint8]
 
 CAPTION_PX = 28
+OUTLINES = {  # why a cell is outlined, and in which colour
+    Why.EVENT: (255, 255, 255),
+    Why.NEWS: (255, 210, 60),
+    Why.REFINED: (90, 170, 255),
+    Why.MOVED: (90, 230, 120),
+    Why.NO_ROOM: (130, 130, 130),
+}
 
 
 class FilmWriter:
@@ -65,6 +73,16 @@ def heat(pixels: Pixels, score: NDArray[np.float32], offset: tuple[int, int], ce
     grey = np.repeat(pixels.mean(-1, keepdims=True) * 0.6, 3, -1)
     share = np.clip(wide, 0, 1)[..., None] * 0.85
     return (grey * (1 - share) + colour * share).astype(np.uint8)
+
+
+def outlined(pixels: Pixels, why: NDArray[np.uint8], offset: tuple[int, int], cell: int) -> Pixels:
+    """The picture with a frame around each cell that was told, or would have been, in the colour of its `Why`."""
+    cv2, out = load_cv2(), pixels.copy()
+    for row, col in np.argwhere(np.isin(why, list(OUTLINES))):
+        left, top = (int(n) * cell - start for n, start in zip((col, row), offset, strict=True))
+        corner = left + cell - 2, top + cell - 2
+        cv2.rectangle(out, (left + 1, top + 1), corner, OUTLINES[Why(int(why[row, col]))], 1)
+    return out
 
 
 def panels(pictures: Sequence[Pixels], captions: Sequence[str], foot: str, scale: float = 1.5) -> Pixels:
