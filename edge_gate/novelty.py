@@ -166,6 +166,7 @@ class GlanceState:
     thumbnail: Floats | None = None  # (rows, cols, 3)
     looked_s: float = -np.inf
     wait_s: float = 0.0
+    woken: bool = False  # whether that look was for a change, and not because it was time
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> Floats:
@@ -194,7 +195,7 @@ def glance(state: GlanceState, small: Floats, now: float, config: GateConfig) ->
     changed = small - before * _gain(small[..., 1], before[..., 1])[:, None, None]
     brighter = float(np.abs(changed.mean(-1)).max())
     if max(brighter, _OTHER_COLOUR * float(np.abs(changed).max())) >= config.glance:
-        return True, GlanceState(small, now, config.look_every_s)
+        return True, GlanceState(small, now, config.look_every_s, woken=True)
     if now - state.looked_s >= state.wait_s - TICK_S:
         return True, GlanceState(small, now, min(2 * state.wait_s, config.look_at_least_s))
     return False, state

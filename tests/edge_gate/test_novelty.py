@@ -256,6 +256,10 @@ def test_a_small_local_change_wakes(rng: np.random.Generator, row: int, col: int
     due, after = glance(state, other, 0.1, CONFIG)
     assert due
     assert after.looked_s == 0.1
+    assert after.woken
+    due, later = glance(after, other, 0.1 + CONFIG.look_every_s, CONFIG)
+    assert due
+    assert not later.woken, "only its time had come"
     assert not glance(after, other, 0.2, CONFIG)[0]
 
 

@@ -344,7 +344,8 @@ class Sender:
             return Verdict(lasts, np.zeros_like(lasts))
         said = self._network(asked(view.glimpse, view.latents, held, known(before.depth), quiet, shown, EDGES))
         lasts = self.config.trust * said.lasts_s + np.float32(self.config.least_s)
-        if not self._looked or self._moved:  # a moved grid sees the same a little differently: no event by itself
+        # What no glance notices is no event; a moved grid sees the same a little differently.
+        if not self._looked or self._moved or not self._gate.glance.woken:
             return Verdict(lasts, np.zeros_like(lasts))
         new, busy = surprise(said.event, self._gate.busy, time_s - self._gate.judged_s)
         self._gate = replace(self._gate, busy=busy, judged_s=time_s)
