@@ -20,7 +20,7 @@ from edge_gate.network import GateNetwork
 from edge_gate.novelty import GateConfig, QuietState, losses, novelty
 from edge_gate.source import Frame
 from experiments.systems import Clip, Known, System
-from experiments.systems.ours import encoder
+from experiments.systems.ours import choices_of, encoder
 from vidtok.canvas import CELL, Canvas, Grid, blank
 from vidtok.codec import diff, patch
 from vidtok.live.sender import SendConfig
@@ -149,7 +149,7 @@ GATES: dict[str, type[Gate]] = {
 
 def systems() -> list[System]:
     """One of each gate."""
-    weights = load_info().digest.hex()
+    weights = load_info().digest.hex() + choices_of(SendConfig())
     return [
         System(
             f"gate-{name}", f"{(gate.__doc__ or '').rstrip('.')}; the best cells, all levels, no gist", choosing(gate),

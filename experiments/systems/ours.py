@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_gate.budget import Caps
+from edge_gate.network import WEIGHTS as GATE_WEIGHTS
 from edge_gate.network import GateNetwork
 from edge_gate.novelty import GateConfig
 from experiments.systems import CHANNEL_BYTES, Clip, Known, System
@@ -46,6 +47,11 @@ PARTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+def choices_of(config: SendConfig) -> str:
+    """What names the settings and the gate's network, beside the tokenizer's weights."""
+    return f"{zlib.crc32(repr(config).encode() + (GATE_WEIGHTS / 'gate.onnx').read_bytes()):08x}"
+
+
 def systems() -> list[System]:
     """All of ours."""
     weights = codec_hash(load_tables(), load_info().digest).hex()
@@ -55,7 +61,7 @@ def systems() -> list[System]:
         return System(
             name, f"{about}; within {CAPS.kbps:g} kbps and {CAPS.tokens_per_s:g} tokens/s", stream, settings,
             packet_bytes=CHANNEL_BYTES,
-            weights=f"{weights}{zlib.crc32(repr(config).encode()):08x}",
+            weights=weights + choices_of(config),
             family="vidtok" if name == "vidtok" else "ablations",
             quick=() if name == "vidtok" else list(settings)[-1:],
         )  # fmt: skip
@@ -72,7 +78,7 @@ def systems() -> list[System]:
         System(
             "vidtok-by-tokens", "as shipped, price 1, but dearer tokens", stream,
             {f"token price {t:g}": replace(shipped, caps=CAPS, price=1.0, token_price=t) for t in TOKEN_PRICES},
-            "ablations", packet_bytes=CHANNEL_BYTES, weights=f"{weights}{zlib.crc32(repr(shipped).encode()):08x}",
+            "ablations", packet_bytes=CHANNEL_BYTES, weights=weights + choices_of(shipped),
         ),
         System(
             "vidtok-dense", f"every cell and gist of every frame, no gate; {HEADER} bytes of header a packet", dense,
