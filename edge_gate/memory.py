@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_gate.novelty import GlanceState, QuietState, by_level, shift_cells
+from edge_gate.novelty import GlanceState, QuietState, by_level, missed, shift_cells
 
 Floats = NDArray[np.float32]
 
@@ -128,10 +128,10 @@ def asked(
     latents are seen, held (both (rows, cols, C)) is what the receiver has where it is `known`; quiet_s and shown
     (rows, cols) say for how long a cell has stood, and the share of it that is in sight.
     """
-    missed = _unlike(np.where(known, latents - held, latents), edges)
+    of_held = by_level(missed(latents, held, known, 0.0), edges) / np.diff(edges)
     levels_held = known[..., list(edges[:-1])].astype(np.float32)
     of_cell = np.stack([np.log1p(quiet_s), shown], -1)
-    return np.concatenate([_flat(missed), levels_held, of_cell, glimpse], -1).transpose(2, 0, 1).astype(np.float32)
+    return np.concatenate([_flat(of_held), levels_held, of_cell, glimpse], -1).transpose(2, 0, 1).astype(np.float32)
 
 
 def surprise(event: Floats, busy: Floats | None, passed_s: float) -> tuple[Floats, Floats]:

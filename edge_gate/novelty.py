@@ -103,7 +103,7 @@ def losses(
     """
     blank = by_level(np.square(latents) * weights, edges)
     told = np.minimum(by_level(np.square(latents - rounded) * weights, edges), blank)
-    return Losses(by_level(_missed(latents, held, known, noise) * weights, edges), blank, told)
+    return Losses(by_level(missed(latents, held, known, noise) * weights, edges), blank, told)
 
 
 def by_level(numbers: Floats, edges: tuple[int, ...]) -> Floats:
@@ -113,10 +113,10 @@ def by_level(numbers: Floats, edges: tuple[int, ...]) -> Floats:
 
 def renewal(latents: Floats, rounded: Floats, held: Floats, known: NDArray[np.bool_], noise: float) -> Floats:
     """What telling each number of the gist anew takes away of its squared distance, all arrays (N,)."""
-    return np.asarray(_missed(latents, held, known, noise) - np.square(latents - rounded), np.float32)
+    return np.asarray(missed(latents, held, known, noise) - np.square(latents - rounded), np.float32)
 
 
-def _missed(latents: Floats, held: Floats, known: NDArray[np.bool_], noise: float) -> Floats:
+def missed(latents: Floats, held: Floats, known: NDArray[np.bool_] | np.bool_, noise: float) -> Floats:
     """Squared distance of each number from what is held of it, less what noise explains; from zero if nothing is."""
     return np.where(known, np.maximum(np.square(latents - held) - np.float32(noise), 0), np.square(latents))
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from edge_gate.budget import Caps
 from edge_gate.network import Verdict
-from edge_gate.novelty import GateConfig
+from edge_gate.novelty import GateConfig, missed
 from edge_gate.source import Frame
 from experiments.planting import CONTRASTS, DISTURBANCES, EVENT_MS, KINDS, SIZES, SPEED, Event, disturb, plant
 from vidtok.canvas import CELL, Canvas, Grid
@@ -109,20 +109,18 @@ def plan(rng: np.random.Generator, size: tuple[int, int], fps: float, frames: in
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """What a sender saw, and what it was asked of it."""
-
+class _Look:
     frame: int
     asked: Floats
     view: View
     held: Canvas
 
 
-class Pupil:
+class _Pupil:
     """In the network's place: notes what it is asked, and says what the gate says without it."""
 
     def __init__(self) -> None:
-        self.looks: list[Look] = []
+        self.looks: list[_Look] = []
         self.frame = 0
         self.sender: Sender | None = None
 
@@ -130,35 +128,27 @@ class Pupil:
         assert self.sender is not None
         assert self.sender.view is not None
         if not self.looks or self.looks[-1].view is not self.sender.view:
-            self.looks.append(Look(self.frame, asked, self.sender.view, self.sender.canvas))
+            self.looks.append(_Look(self.frame, asked, self.sender.view, self.sender.canvas))
         quiet = np.expm1(asked[QUIET])
         lasts = np.clip(SendConfig.first_s + quiet, SendConfig.first_s, SendConfig.last_s)
         return Verdict(lasts, np.zeros_like(lasts))
 
 
-def watched(
-    stream: Stream, encoder: EdgeEncoder, rng: np.random.Generator, gist_s: float
-) -> tuple[list[Look], list[Floats]]:
-    """Send a stream at some price: every look, and the latents at every frame."""
+def lesson_of(stream: Stream, encoder: EdgeEncoder, weights: Floats, rng: np.random.Generator) -> Lesson:
+    """Send a stream at some price, and look back on every look."""
     height, width = stream.frames[0].shape[:2]
     price, token = (float(np.exp(rng.uniform(np.log(low), np.log(high)))) for low, high in ((1, 60), (0.3, 20)))
-    config = SendConfig(Caps(60, 1000), price=price, token_price=token, gist_s=gist_s)
-    pupil = Pupil()
+    config = SendConfig(Caps(60, 1000), price=price, token_price=token, gist_s=0.0)
+    pupil = _Pupil()
     loop = Loop(Grid(width, height), config, fps=stream.fps, name="lesson", encoder=encoder, network=pupil)
     pupil.sender = loop.sender
-    seen: list[Floats] = []
+    seen: list[Floats] = []  # latents at every frame
     for k, pixels in enumerate(stream.frames):
         pupil.frame = k
         step = loop.step(Frame(pixels, k / stream.fps, k))
         assert loop.sender.seen is not None
         seen.append(loop.sender.seen if step.looked else seen[-1])
-    return pupil.looks, seen
-
-
-def lesson_of(stream: Stream, encoder: EdgeEncoder, weights: Floats, rng: np.random.Generator) -> Lesson:
-    """Send a stream at some price, and look back on every look."""
-    looks, seen = watched(stream, encoder, rng, gist_s=0.0)
-    height, width = stream.frames[0].shape[:2]
+    looks = pupil.looks
     rows, cols = height // CELL, width // CELL
     place = np.s_[:rows, :cols]
     pairs = [_worth(look, seen, stream.fps, weights) for look in looks]
@@ -170,17 +160,16 @@ def lesson_of(stream: Stream, encoder: EdgeEncoder, weights: Floats, rng: np.ran
     )
 
 
-def _worth(look: Look, seen: Sequence[Floats], fps: float, weights: Floats) -> tuple[Floats, Floats]:
+def _worth(look: _Look, seen: Sequence[Floats], fps: float, weights: Floats) -> tuple[Floats, Floats]:
     """(rows, cols) each: what telling a cell at this look spares at once, and for how many seconds as much.
 
     The seconds are NaN where too little is known of what came next.
     """
     held, there = dequantise(look.held.values), known(look.held.depth)
-    told, noise = dequantise(look.view.values), np.float32(GateConfig.noise)
+    told, noise = dequantise(look.view.values), GateConfig.noise
 
     def spared(latents: Floats) -> Floats:
-        now = np.where(there, np.maximum(np.square(latents - held) - noise, 0), np.square(latents))
-        then = np.maximum(np.square(latents - told) - noise, 0)
+        now, then = missed(latents, held, there, noise), missed(latents, told, np.True_, noise)
         return np.asarray(((now - then) * weights).sum(-1), np.float32)
 
     edges_s = np.concatenate([[0.0], (AHEAD_S[1:] + AHEAD_S[:-1]) / 2, [AHEAD_S[-1]]])

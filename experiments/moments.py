@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_gate.novelty import GateConfig
+from edge_gate.novelty import GateConfig, missed
 from vidtok.tokenizer.fsq import dequantise, quantise
 
 Floats = NDArray[np.float32]
@@ -36,8 +36,8 @@ class Spans:
         for start in range(count):
             for end in range(start + 1, count + 1):
                 span = latents[start:end]
-                squares = np.square(span - dequantise(quantise(told(span))))
-                held[start, end] = (np.maximum(squares - np.float32(GateConfig.noise), 0) @ weights).sum(0)
+                now = dequantise(quantise(told(span)))
+                held[start, end] = (missed(span, now, np.True_, GateConfig.noise) @ weights).sum(0)
         never = np.cumsum(np.square(latents) @ weights, 0)
         return cls(held, np.concatenate([np.zeros((1, cells), np.float32), never]))
 

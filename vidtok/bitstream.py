@@ -45,7 +45,7 @@ def encode_payload(base: Canvas, edits: Patch, tables: Tables, after: Canvas | N
     coder = RangeEncoder()
     for number in (edits.pan.dx, edits.pan.dy):
         _encode_pan(coder, number, tables)
-    coder.encode(*tables.intervals[patch_symbols(base, edits, tables, after)].T.tolist())
+    coder.encode(tables.intervals[patch_symbols(base, edits, tables, after)].tolist())
     return coder.finish()
 
 
@@ -246,7 +246,7 @@ def value_costs(before: Canvas, values: NDArray[np.uint8], tables: Tables) -> ND
 def _encode_pan(coder: RangeEncoder, number: int, tables: Tables) -> None:
     zigzag = 2 * number if number >= 0 else -2 * number - 1
     symbol = min(zigzag, PAN_ESCAPE)
-    coder.encode(*tables.intervals[symbols("pan", 0, symbol)].T.tolist())
+    coder.encode(tables.intervals[symbols("pan", 0, symbol)].tolist())
     if symbol == PAN_ESCAPE:
         coder.bits(zigzag, PAN_RAW_BITS)
 

@@ -81,10 +81,10 @@ class RangeEncoder:
     def __init__(self) -> None:
         self._low, self._range, self._out = 0, _TOP - 1, bytearray()
 
-    def encode(self, starts: Iterable[int], sizes: Iterable[int]) -> None:
+    def encode(self, intervals: Iterable[Sequence[int]]) -> None:
         """One symbol after the other, each of which owns [start, start + size) of TOTAL."""
         low, span, out = self._low, self._range, self._out
-        for start, size in zip(starts, sizes, strict=True):
+        for start, size in intervals:
             unit = span >> PROB_BITS
             low += unit * start
             span = unit * size
@@ -103,7 +103,7 @@ class RangeEncoder:
             chunk = min(count, 8)
             count -= chunk
             part = (value >> count) & ((1 << chunk) - 1)
-            self.encode([part << (PROB_BITS - chunk)], [TOTAL >> chunk])
+            self.encode([(part << (PROB_BITS - chunk), TOTAL >> chunk)])
 
     def finish(self) -> bytes:
         """The shortest bytes that decode to what was encoded."""

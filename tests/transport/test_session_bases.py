@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.transport.by_hand import pair, roundtrip, send, transfer
+from tests.transport.by_hand import freed, pair, roundtrip, send, transfer
 from transport import (
     Acknowledged,
     BaseLost,
@@ -136,11 +136,7 @@ def test_too_much_under_way_blocks_and_a_probe_frees_it() -> None:
     assert sender.allowance(0.2) == 0
     with pytest.raises(LocalProtocolError, match="too many"):
         send(sender, 0.2)
-    now = 0.2
-    while sender.allowance(now) == 0 and now < 5:
-        now = max(now + 0.001, sender.next_timeout() or 5.0)
-        sender.handle_timeout(now)
-        roundtrip(sender, receiver, now)
+    now = freed(sender, receiver, 0.2)
     assert now < 2.0
     assert sender.base(now) == 0
 
@@ -170,12 +166,7 @@ def test_a_block_after_starting_again_is_freed_too() -> None:
     for _ in range(4):
         send(sender, 0.5)
     sender.datagrams_to_send(0.5)  # all lost
-    now = 0.5
-    while sender.allowance(now) == 0 and now < 5:
-        now = max(now + 0.001, sender.next_timeout() or 5.0)
-        sender.handle_timeout(now)
-        roundtrip(sender, receiver, now)
-    assert now < 2.5
+    assert freed(sender, receiver, 0.5) < 2.5
 
 
 def test_an_ack_of_a_forgotten_version_is_no_base() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.transport.healing import HealingLink
 from tests.transport.toy import BLANK, World
 from transport import (
     MAX_PACKET,
@@ -41,34 +42,12 @@ links = st.fixed_dictionaries(
 )
 
 
-class HealingLink(Link):
-    """Impaired until `HEALED`, then only as slow as before."""
-
-    def __init__(self, **options: object) -> None:
-        super().__init__(**options)  # type: ignore[arg-type]
-        slow = {key: options[key] for key in ("seed", "delay_s", "rate_bps")}
-        self._after = Link(**slow)  # type: ignore[arg-type]
-
-    def push(self, data: bytes, now: float) -> None:
-        if now < HEALED:
-            super().push(data, now)
-        else:
-            self._after.push(data, now)
-
-    def pop(self, now: float) -> list[bytes]:
-        return super().pop(now) + self._after.pop(now)
-
-    def next_time(self) -> float | None:
-        times = [time for time in (super().next_time(), self._after.next_time()) if time is not None]
-        return min(times, default=None)
-
-
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(links, links, st.integers(0, 1 << 16), st.sampled_from([0.02, 0.1]))
 def test_law_2_always_a_state_that_was_sent_and_equal_soon_after_healing(
     there: dict[str, object], back: dict[str, object], seed: int, frame: float
 ) -> None:
-    world = World(HealingLink(**there), HealingLink(**back), seed=seed)
+    world = World(HealingLink(HEALED, **there), HealingLink(HEALED, **back), seed=seed)
     world.run(HEALED - 1.0, frame=frame, change=0.7)
     world.mutate()
     world.sender.dirty = True  # one look at the last truth; from here on only events make it look again

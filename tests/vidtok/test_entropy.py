@@ -49,7 +49,7 @@ def messages(draw: st.DrawFn) -> list[tuple[Table, int]]:
 def encoded(message: list[tuple[Table, int]]) -> bytes:
     coder = RangeEncoder()
     for table, symbol in message:
-        coder.encode([table[symbol]], [table[symbol + 1] - table[symbol]])
+        coder.encode([(table[symbol], table[symbol + 1] - table[symbol])])
     return coder.finish()
 
 
@@ -125,7 +125,7 @@ def test_carries_ripple_through_long_chains_of_full_bytes() -> None:
         coder = RangeEncoder()
         lengths = set()
         for table, symbol in message:
-            coder.encode([table[symbol]], [table[symbol + 1] - table[symbol]])
+            coder.encode([(table[symbol], table[symbol + 1] - table[symbol])])
             lengths.add(symbol)
         assert decoded(coder.finish(), message) == [symbol for _, symbol in message]
     rng = np.random.default_rng(1)
@@ -148,7 +148,7 @@ def test_a_carry_crosses_bytes_that_were_already_put_out() -> None:
         table = [0, TOTAL - 3, TOTAL] if rng.random() < 0.5 else [0, 3, TOTAL]
         symbol = int(rng.integers(2))
         message.append((table, symbol))
-        coder.encode([table[symbol]], [table[symbol + 1] - table[symbol]])
+        coder.encode([(table[symbol], table[symbol + 1] - table[symbol])])
         now = bytearray(encoded_so_far(coder))
         crossed += now[: len(before)] != before
         before = now
@@ -198,7 +198,7 @@ def test_golden_bytes() -> None:
     message = [(table, symbol) for symbol in (0, 1, 2, 3, 3, 2, 2, 2, 1, 0, 0, 3)]
     coder = RangeEncoder()
     for cumulative, symbol in message:
-        coder.encode([cumulative[symbol]], [cumulative[symbol + 1] - cumulative[symbol]])
+        coder.encode([(cumulative[symbol], cumulative[symbol + 1] - cumulative[symbol])])
     coder.bits(0xABCDE, 20)
     assert coder.finish().hex() == "01a4634e93b8ee68"
     assert encoded(message).hex() == "01a4634e92"

@@ -226,7 +226,7 @@ def test_the_range_coder_carries_alike(twin: Twin, seed: int) -> None:
         if context < 0:
             encoder.bits(symbol, -context)
         else:
-            encoder.encode([cumulative[context][symbol]], [int(sizes[context, symbol])])
+            encoder.encode([(cumulative[context][symbol], int(sizes[context, symbol]))])
     answer = twin.ask("coder", calls=calls, symbols=3, cumulative=np.ravel(cumulative).tolist())
     assert answer == {"bytes": based(encoder.finish()), "read": [symbol for _, symbol in calls]}
 

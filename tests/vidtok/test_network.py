@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from edge_gate.budget import Caps
+from tests.transport.healing import HealingLink
 from tests.vidtok.fakes import World, blocks, calm, generators, noisy, tables
 from transport import Link, RemoteProtocolError, Role, Session
 from transport.events import Connected
@@ -41,26 +42,6 @@ impaired = st.fixed_dictionaries(
 )
 
 
-class Healing(Link):
-    """Impaired until `BAD_S`, then only as slow as before."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._after = Link(options["seed"], delay_s=options["delay_s"], rate_bps=options["rate_bps"])
-
-    def push(self, data: bytes, now: float) -> None:
-        if now < BAD_S:
-            super().push(data, now)
-        else:
-            self._after.push(data, now)
-
-    def pop(self, now: float) -> list[bytes]:
-        return super().pop(now) + self._after.pop(now)
-
-    def next_time(self) -> float | None:
-        return min((t for t in (super().next_time(), self._after.next_time()) if t is not None), default=None)
-
-
 def check_shown(world: World) -> None:
     """Every canvas that the receiver ever showed is one that the sender made, and was made from its base."""
     for update in world.updates:
@@ -74,7 +55,7 @@ def check_shown(world: World) -> None:
 def test_law_2_any_network_and_equal_soon_after_it_heals(
     there: dict[str, Any], back: dict[str, Any], rng: np.random.Generator, kbps: float, pan: bool
 ) -> None:
-    world = World(GRID, Healing(**there), Healing(**back), calm(caps=Caps(kbps, 400.0), pan=pan))
+    world = World(GRID, HealingLink(BAD_S, **there), HealingLink(BAD_S, **back), calm(caps=Caps(kbps, 400.0), pan=pan))
     still = blocks(rng, GRID)
     for k in range(int((BAD_S + GOOD_S) * FPS)):
         world.run(k / FPS)

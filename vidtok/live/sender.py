@@ -47,6 +47,7 @@ from edge_gate.novelty import (
     coverage,
     glance,
     losses,
+    missed,
     novelty,
     renewal,
     steady,
@@ -170,7 +171,7 @@ class Sender:
         self._expected: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None  # of events, of what is in sight
         self.seen: NDArray[np.float32] | None = None  # latents at the last look, as they came
         self.view: View | None = None
-        self._looked = self._moved = False
+        self._looked = False
         self._told_s = 0.0
         self._settled: tuple[int, View, float, float] | None = None  # base, view, interest: nothing to say before when
         self._still = np.zeros((grid.rows, grid.cols), np.float32)
@@ -248,10 +249,10 @@ class Sender:
         if self.config.pan:
             self._pan = track_pan(self._pan, luma(pixels))
             position = self._pan.position
-        moved = self._moved = self.view is not None and self.view.position != position
-        if self.view is not None and moved:
+        if self.view is not None and self.view.position != position:
             right, down = (new // CELL - old // CELL for new, old in zip(position, self.view.position, strict=True))
             gate = gate.shifted(down, right, time_s)
+            glanced = replace(glanced, woken=False)  # a moved grid sees the same a little differently: no event
         self.seen = self._encoder(pixels, position)
         glimpse, memory = remember(gate.memory, self.seen, time_s, EDGES)
         before, quiet = gate.latents, gate.quiet
@@ -344,8 +345,7 @@ class Sender:
             return Verdict(lasts, np.zeros_like(lasts))
         said = self._network(asked(view.glimpse, view.latents, held, known(before.depth), quiet, shown, EDGES))
         lasts = self.config.trust * said.lasts_s + np.float32(self.config.least_s)
-        # What no glance notices is no event; a moved grid sees the same a little differently.
-        if not self._looked or self._moved or not self._gate.glance.woken:
+        if not self._looked or not self._gate.glance.woken:  # what no glance notices is no event
             return Verdict(lasts, np.zeros_like(lasts))
         new, busy = surprise(said.event, self._gate.busy, time_s - self._gate.judged_s)
         self._gate = replace(self._gate, busy=busy, judged_s=time_s)
@@ -373,11 +373,10 @@ class Sender:
         move_gain = np.zeros(depth.shape, np.float32)
         rows, cols = np.nonzero(moves.any(-1))
         source = rows + moves[rows, cols, 1], cols + moves[rows, cols, 0]
-        latents = view.latents[rows, cols]
-        left = np.square(np.where(known(depth[source]), latents - held[source], latents)) * self._weights
+        left = missed(view.latents[rows, cols], held[source], known(depth[source]), 0.0) * self._weights
         move_gain[rows, cols] = loss.now[rows, cols].sum(-1) - left.sum(-1)
         set_gain, refine_gain = loss.set_gain(), loss.refine_gain(depth)
-        unlike = np.cumsum(by_level(np.square(np.where(known(depth), view.latents - held, view.latents)), EDGES), -1)
+        unlike = np.cumsum(by_level(missed(view.latents, held, known(depth), 0.0), EDGES), -1)
         shown_of_it = unlike / (unlike[..., -1:] + FAINT)
         alert = in_sight * config.alert * (verdict.event * factor)[..., None] * shown_of_it
         self._expected = alert[..., -1], in_sight[..., 0] > 0
