@@ -24,7 +24,9 @@ from vidtok.live.sender import hello
 from vidtok.tokenizer.fsq import LEVELS
 
 GRID = Grid(144, 80)
-BAD_S, GOOD_S, FPS = 4.0, 14.0, 10.0  # while loss is remembered a scene is refined anew until it is acknowledged
+BAD_S, FPS = 4.0, 10.0
+GOOD_S = 30.0  # at most: while loss is remembered a scene is refined anew until it is acknowledged
+CALM_S = 1.5  # so long nothing new, and both must have the same
 DRAWN = (Phase.explicit, Phase.reuse, Phase.generate)  # a world costs too much to be shrunk
 
 impaired = st.fixed_dictionaries(
@@ -62,13 +64,15 @@ def test_law_2_any_network_and_equal_soon_after_it_heals(
         if k / FPS < BAD_S and rng.random() < 0.5:
             still = blocks(rng, GRID, int(rng.choice([8, 16])))
         world.frame(noisy(still, rng, 1.0))
-    world.run(BAD_S + GOOD_S)
+        last = max((time for time, step in world.steps if step.tokens), default=np.inf)
+        if world.now > max(last, BAD_S) + CALM_S:
+            break
     check_shown(world)
     shown = world.receiver.canvas
     assert shown is not None
     assert shown == world.sender.canvas
     assert (shown.depth[shown.visible()] > 0).all()
-    assert not any(step.tokens for time, step in world.steps if time > BAD_S + GOOD_S - 0.5)
+    assert world.now < BAD_S + GOOD_S - CALM_S, "it never came to rest"
 
 
 @settings(max_examples=10, deadline=None, phases=DRAWN)
