@@ -1,0 +1,159 @@
+"""Batches that the model learns from: films as heard under a policy, and questions about them, as whole sequences.
+
+    Heard, Heard, ... --a few questions of each--> one sequence a film: prefix, visual tokens, question, question, ...
+                                                      every question sees what had come by its time, and itself
+
+What stands where is said by `vidtok.model.sequence`; serving reads the same piece by piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from experiments.questions import Question
+from experiments.questions.heard import Heard
+from vidtok.model.brain import AXES, Brain, as_tensors
+from vidtok.model.sequence import AFTER_META, BEFORE_META, FIRST_STEP, PREFIX, question_words
+from vidtok.model.stream import Tokens
+from vidtok.model.words import EOS, PAD, Words
+
+ALONE = 1 << 20  # steps of questions: nothing that comes later sees them
+EARLIER_S = 50.0  # a stream may have begun so much before the film
+CONTROL = -1  # a position that holds a word
+
+
+@dataclass(frozen=True, eq=False)
+class Sentence:
+    """A question and its answer as numbers."""
+
+    words: list[int]
+    answer: int  # where in them the answer begins
+    at_s: float
+
+    @classmethod
+    def of(cls, words: Words, question: Question) -> Sentence:
+        """As it is said to the model, with the answer that is right."""
+        asked = question_words(words, question.text)
+        return cls([*asked, *words.encode(question.answer), EOS], len(asked), question.at_s)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """One sequence: which word or which visual token stands where, and when and in which step."""
+
+    word: NDArray[np.int64]  # (n,), PAD where a visual token stands
+    visual: NDArray[np.int64]  # (n,), number of the visual token, CONTROL where a word stands
+    step: NDArray[np.int64]  # (n,)
+    until: NDArray[np.int64]  # (n,), the last step of visual tokens that it sees
+    at: NDArray[np.float32]  # (n, AXES)
+    answer: NDArray[np.bool_]  # (n,), where what comes next is to be learned
+
+    def __len__(self) -> int:
+        return len(self.word)
+
+
+def lay_out(tokens: Tokens, step: NDArray[np.int32], sentences: Sequence[Sentence]) -> Layout:
+    """One film's sequence."""
+    n = len(tokens)
+    start = float(tokens.time_s[0])
+    head = [_words(BEFORE_META, 0, start, (0.0, 0.0), 0), _seen(tokens, slice(0, 1), np.array([len(BEFORE_META)]))]
+    head.append(_words(AFTER_META, len(BEFORE_META), start, (0.0, 0.0), len(BEFORE_META) + 1))
+    steps = step[1:].astype(np.int64) + FIRST_STEP - 1
+    parts = [*head, _seen(tokens, slice(1, n), steps)]
+    for number, sentence in enumerate(sentences):
+        known = int(np.searchsorted(tokens.time_s, sentence.at_s + 1e-6))
+        parts.append(_asked(tokens, known, int(step[known - 1]) + FIRST_STEP - 1, sentence, ALONE * (number + 1)))
+    return Layout(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+Part = tuple[NDArray, NDArray, NDArray, NDArray, NDArray, NDArray]
+
+
+def _words(words: Sequence[int], order: int, time_s: float, eye: tuple[float, float], step: int) -> Part:
+    n = len(words)
+    at = np.tile(np.array([time_s, *eye, 0], np.float32), (n, 1))
+    at[:, 3] = order + np.arange(n)
+    steps = step + np.arange(n)
+    return np.array(words, np.int64), np.full(n, CONTROL), steps, steps, at, np.zeros(n, bool)
+
+
+def _seen(tokens: Tokens, which: slice, steps: NDArray[np.int64]) -> Part:
+    number = np.arange(len(tokens))[which]
+    at = np.zeros((len(number), AXES), np.float32)
+    at[:, 0], at[:, 1:3] = tokens.time_s[which], tokens.place[which]
+    return np.full(len(number), PAD), number, steps, steps, at, np.zeros(len(number), bool)
+
+
+def _asked(tokens: Tokens, known: int, until: int, sentence: Sentence, first: int) -> Part:
+    eye = tokens.eye[known - 1]
+    words, visual, steps, _, at, answer = _words(
+        sentence.words, PREFIX, sentence.at_s, (float(eye[0]), float(eye[1])), first
+    )
+    answer[sentence.answer - 1 : -1] = True
+    return words, visual, steps, np.full(len(words), until), at, answer
+
+
+def sees(layout: Layout) -> NDArray[np.bool_]:
+    """(n, n): who sees whom."""
+    step, until, question = layout.step, layout.until, layout.step // ALONE
+    earlier = step[None] <= until[:, None]  # of the prefix and of visual tokens; those of the same step included
+    own = (question[None] == question[:, None]) & (question[:, None] > 0) & (step[None] <= step[:, None])
+    return np.asarray(earlier | own)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Sequences of one length."""
+
+    words: Tensor  # (B, L)
+    tokens: Tokens  # of all sequences
+    visual: Tensor  # (B, L), number among these, CONTROL elsewhere
+    at: Tensor  # (B, L, AXES)
+    sees: Tensor  # (B, L, L)
+    answer: Tensor  # (B, L)
+
+    def run(self, brain: Brain) -> Tensor:
+        """What the model makes of the positions before an answer's words: (answer words, dim)."""
+        x = brain.words(self.words)
+        seen = self.visual != CONTROL
+        x[seen] = brain.edits(as_tensors(self.tokens))[self.visual[seen]].to(x.dtype)
+        made: Tensor = brain(x, self.at, self.sees)[self.answer]
+        return made
+
+    def right(self) -> Tensor:
+        """(answer words,): what should come there."""
+        return self.words.roll(-1, 1)[self.answer]
+
+
+def collate(layouts: Sequence[Layout], tokens: Sequence[Tokens]) -> Batch:
+    """Sequences side by side, the shorter ones filled up."""
+    count, longest = len(layouts), max(map(len, layouts))
+    words, visual = np.full((count, longest), PAD), np.full((count, longest), CONTROL)
+    at, answer = np.zeros((count, longest, AXES), np.float32), np.zeros((count, longest), bool)
+    mask = np.zeros((count, longest, longest), bool)
+    mask[:] = np.eye(longest, dtype=bool)
+    first = 0
+    for k, (layout, seen) in enumerate(zip(layouts, tokens, strict=True)):
+        n = len(layout)
+        words[k, :n], at[k, :n], answer[k, :n] = layout.word, layout.at, layout.answer
+        visual[k, :n] = np.where(layout.visual == CONTROL, CONTROL, layout.visual + first)
+        mask[k, :n, :n] = sees(layout)
+        first += len(seen)
+    arrays = (torch.from_numpy(array) for array in (visual, at, mask, answer))
+    return Batch(torch.from_numpy(words), Tokens.joined(list(tokens)), *arrays)
+
+
+def drawn(heard: Heard, words: Words, rng: np.random.Generator, most: int) -> tuple[Layout, Tokens]:
+    """One film as a lesson: some of its questions, the stream perhaps begun earlier."""
+    chosen = rng.permutation(len(heard.questions))[:most]
+    tokens = heard.tokens
+    if rng.random() < 0.3:
+        begun = (heard.step <= 1) & (tokens.time_s <= 0.05)
+        tokens = replace(tokens, time_s=tokens.time_s - begun * float(rng.uniform(0, EARLIER_S)))
+    return lay_out(tokens, heard.step, [Sentence.of(words, heard.questions[k]) for k in chosen]), tokens

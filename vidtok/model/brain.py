@@ -1,0 +1,201 @@
+"""The model: one transformer that reads edits and text as one sequence, and answers.
+
+    Tokens --EditEmbedding--+
+                            +--> layers: what is under way sees all that is kept, and itself --> answers, word by word
+    words ---table----------+            |
+                                         Kept: keys and values of what was read, bounded; see vidtok.model.memory
+
+A position is (time, x, y, order): what is seen has a time and a place, words have an order and stand at the time and
+the place of the eye that they are said to. Only differences between positions count, so a stream may go on for ever.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidtok.model.stream import SEEN, Mark, Tokens
+from vidtok.tokenizer.fsq import EDGES, GIST, GIST_EDGES, GIST_LEVELS, SEEN_LEVELS, VALUES
+
+AXES = 4  # time in seconds, x, y, order of words
+# Wavelengths of the rotation on each axis, in its own unit; one pair of a head's numbers each.
+WAVES = (
+    (0.5, 1.5, 4.0, 12.0, 40.0, 160.0),
+    (2.0, 6.0, 18.0),
+    (2.0, 6.0, 18.0),
+    (3.0, 8.0, 24.0, 80.0),
+)
+HEAD = 2 * sum(map(len, WAVES))  # numbers of a head
+FAR_S = 60.0  # what is older counts as being so old
+ROUGH = 12  # waves by which a place and an age are told to the embedding
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a model is."""
+
+    words: int
+    dim: int = 256
+    layers: int = 6
+    hidden: int = 768
+    cell_hidden: int = 384
+
+    @property
+    def heads(self) -> int:
+        """Of each layer."""
+        return self.dim // HEAD
+
+    def to_map(self) -> dict[str, int]:
+        """For the file of weights."""
+        return asdict(self)
+
+
+class EditEmbedding(nn.Module):
+    """A visual token as a vector: what is there now, what was before, of which kind, where, how old, how late."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.mark = nn.Embedding(len(Mark), size.dim)
+        self.cell = nn.Sequential(
+            nn.Linear(2 * (SEEN + SEEN_LEVELS) + 2 * ROUGH, size.cell_hidden),
+            nn.GELU(),
+            nn.Linear(size.cell_hidden, size.dim),
+        )
+        self.gist = nn.Sequential(
+            nn.Linear(GIST + GIST_LEVELS, size.cell_hidden), nn.GELU(), nn.Linear(size.cell_hidden, size.dim)
+        )
+        self.rest = nn.Linear(2 + 2 + 2, size.dim)  # ages, lateness, shift, of any token
+
+    def forward(self, tokens: dict[str, Tensor]) -> Tensor:
+        """Tokens as `as_tensors` makes them, n of them -> (n, dim)."""
+        now = _held(tokens["values"], tokens["depth"], EDGES[: SEEN_LEVELS + 1])
+        old = _held(tokens["old_values"], tokens["old_depth"], EDGES[: SEEN_LEVELS + 1])
+        where = _waves(tokens["place"] - tokens["eye"])
+        out = self.mark(tokens["mark"]) + self.rest(tokens["rest"])
+        gist = tokens["mark"] == Mark.GIST
+        cells = (tokens["mark"] == Mark.SET) | (tokens["mark"] == Mark.REFINE) | (tokens["mark"] == Mark.BACK)
+        out = out + cells[:, None] * self.cell(torch.cat([now, old, where], 1))
+        if len(tokens["gist"]):
+            told = self.gist(_held(tokens["gist"], tokens["depth"][gist], GIST_EDGES))
+            out = out.index_add(0, gist.nonzero()[:, 0], told)
+        return out
+
+
+def _held(values: Tensor, depth: Tensor, edges: tuple[int, ...]) -> Tensor:
+    """Values 0..7 (n, C) on the levels held (n,) -> (n, C + levels): in [-1, 1], zero where nothing is; the levels."""
+    level = torch.bucketize(
+        torch.arange(edges[-1], device=depth.device), torch.tensor(edges[1:], device=depth.device), right=True
+    )
+    there = depth[:, None] > level
+    levels = depth[:, None] > torch.arange(len(edges) - 1, device=depth.device)
+    return torch.cat([((values.float() + 0.5) * (2 / VALUES) - 1) * there, levels.float()], 1)
+
+
+def _waves(at: Tensor) -> Tensor:
+    """Places (n, 2) -> (n, 2 * ROUGH) slow and quick waves of both."""
+    scale = math.pi / 8 * 2.0 ** torch.arange(ROUGH // 2, device=at.device).div(2)
+    angle = (at[:, :, None] * scale).flatten(1)
+    return torch.cat([angle.sin(), angle.cos()], 1)
+
+
+class Layer(nn.Module):
+    """Attention and a feed-forward step, each on what it changes."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.heads = size.heads
+        self.before_look, self.before_think = nn.RMSNorm(size.dim), nn.RMSNorm(size.dim)
+        self.ask = nn.Linear(size.dim, 3 * size.dim, bias=False)
+        self.norm_q, self.norm_k = nn.RMSNorm(HEAD), nn.RMSNorm(HEAD)
+        self.found = nn.Linear(size.dim, size.dim, bias=False)
+        self.think = nn.Linear(size.dim, 2 * size.hidden, bias=False)
+        self.thought = nn.Linear(size.hidden, size.dim, bias=False)
+
+    def keys(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, n, dim) -> queries, keys, values (B, heads, n, HEAD), not turned yet."""
+        q, k, v = self.ask(self.before_look(x)).unflatten(-1, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
+        return self.norm_q(q), self.norm_k(k), v
+
+    def use(self, x: Tensor, looked: Tensor) -> Tensor:
+        """What attention found (B, heads, n, HEAD), taken in and thought about."""
+        x = x + self.found(looked.transpose(1, 2).flatten(2))
+        gate, value = self.think(self.before_think(x)).chunk(2, -1)
+        return x + self.thought(F.silu(gate) * value)
+
+
+class Brain(nn.Module):
+    """Embeddings, layers and the table of words, which also says what comes next."""
+
+    waves: Tensor
+    axis: Tensor
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.size = size
+        self.words = nn.Embedding(size.words, size.dim)
+        self.edits = EditEmbedding(size)
+        self.layers = nn.ModuleList(Layer(size) for _ in range(size.layers))
+        self.last = nn.RMSNorm(size.dim)
+        nn.init.normal_(self.words.weight, std=0.5)
+        for layer in self.each():
+            for out in (layer.found, layer.thought):
+                nn.init.normal_(out.weight, std=0.02 / math.sqrt(2 * size.layers))
+        waves = [math.tau / wave for axis in WAVES for wave in axis]
+        self.register_buffer("waves", torch.tensor(waves), persistent=False)
+        axis = [number for number, waves in enumerate(WAVES) for _ in waves]
+        self.register_buffer("axis", torch.tensor(axis), persistent=False)
+
+    def each(self) -> list[Layer]:
+        """The layers, from the first to the last."""
+        return [layer for layer in self.layers if isinstance(layer, Layer)]
+
+    def turned(self, x: Tensor, at: Tensor) -> Tensor:
+        """Queries or keys (B, heads, n, HEAD), turned by their positions (B, n, AXES)."""
+        angle = (at[..., self.axis] * self.waves)[:, None]
+        cos, sin = angle.cos(), angle.sin()
+        a, b = x.chunk(2, -1)
+        return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+    def forward(self, x: Tensor, at: Tensor, sees: Tensor) -> Tensor:
+        """A whole sequence at once (B, n, dim), at positions (B, n, AXES), where `sees` (B, n, n) says who sees whom.
+
+        What a model in training runs; `vidtok.model.memory` runs the same piece by piece.
+        """
+        for layer in self.each():
+            q, k, v = layer.keys(x)
+            looked = F.scaled_dot_product_attention(self.turned(q, at), self.turned(k, at), v, attn_mask=sees[:, None])
+            x = layer.use(x, looked)
+        return self.last(x)
+
+    def says(self, x: Tensor) -> Tensor:
+        """(..., dim) -> (..., words): how likely each word is to be next, before the softmax."""
+        return x @ self.words.weight.T / math.sqrt(self.size.dim)
+
+
+def as_tensors(tokens: Tokens) -> dict[str, Tensor]:
+    """What the embedding reads of tokens."""
+    rest = [
+        torch.log1p(torch.from_numpy(t).clamp(0, FAR_S) * by)
+        for t in (tokens.age_s, tokens.late_s)
+        for by in (0.3, 5.0)
+    ]
+    return {
+        "mark": torch.from_numpy(tokens.mark).long(),
+        "place": torch.from_numpy(tokens.place),
+        "eye": torch.from_numpy(tokens.eye),
+        "rest": torch.cat([torch.stack(rest, 1), torch.from_numpy(tokens.shift)], 1),
+        **{name: torch.from_numpy(getattr(tokens, name)).long() for name in ("depth", "old_depth")},
+        **{name: torch.from_numpy(getattr(tokens, name)) for name in ("values", "old_values", "gist")},
+    }
+
+
+def positions(tokens: Tokens, now_s: float) -> Tensor:
+    """(n, AXES) of visual tokens, as seen from a moment: times are before it, at most FAR_S."""
+    time_s = torch.from_numpy(tokens.time_s - now_s).clamp(min=-FAR_S).float()
+    zeros = torch.zeros_like(time_s)
+    place = torch.from_numpy(tokens.place)
+    return torch.stack([time_s, place[:, 0], place[:, 1], zeros], 1)
