@@ -1,0 +1,199 @@
+"""Train the model that answers: edits and questions in, answers out.
+
+    python -m experiments.train_model --clips DIR --images DIR --labels DIR --out DIR [--steps N] [--jobs N]
+
+Films with questions are made of painted worlds, of the built-in scene and of the clips and photographs (their labels
+come from `python -m experiments.questions.labels`), heard under several policies and kept in `--out`; one in forty is
+held out. Checkpoints, resumes; ends with model.safetensors, model.json, the learning curve and the accuracy by kind,
+all in `--out`. Copy the first two into vidtok/weights to ship them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from experiments.bench import BenchError
+from experiments.model_films import Places, prepare
+from experiments.model_lessons import Batch, Layout, collate, drawn
+from experiments.questions.heard import Heard, load
+from experiments.train_tokenizer import averaging, learn, load_averaged
+from vidtok.model.brain import Brain, Size
+from vidtok.model.stream import Tokens
+from vidtok.model.words import Words
+
+HELD_OUT = 40  # every so many films
+ROOM = 4096  # positions of a batch
+MOST_TOKENS = 1500  # visual tokens of a film; longer ones are left out
+ASKED = 14  # questions of a film at a time
+POOL = 96  # films that batches of like length are made of
+
+
+class Lessons:
+    """Films from disk, drawn without end: each batch is of films of about one length."""
+
+    def __init__(self, files: Sequence[Path], words: Words, seed: int) -> None:
+        self._words, self._seed = words, seed
+        self._heard = [heard for heard in map(load, tqdm(files, "films", unit="film")) if _fits(heard)]
+
+    def __len__(self) -> int:
+        return len(self._heard)
+
+    def batches(self, first: int) -> Iterator[Batch]:
+        """From the `first` pool of films on."""
+        pool = first
+        while True:
+            rng = np.random.default_rng([self._seed, pool])
+            chosen = rng.integers(len(self._heard), size=min(POOL, len(self._heard)))
+            lessons = [drawn(self._heard[k], self._words, rng, ASKED) for k in chosen]
+            groups = list(grouped(sorted(lessons, key=lambda lesson: len(lesson[0]))))
+            for k in rng.permutation(len(groups)):
+                yield collate(*zip(*groups[k], strict=True))
+            pool += 1
+
+
+def _fits(heard: Heard) -> bool:
+    return len(heard.tokens) <= MOST_TOKENS and bool(heard.questions)
+
+
+def grouped(lessons: Sequence[tuple[Layout, Tokens]]) -> Iterator[list[tuple[Layout, Tokens]]]:
+    """Lessons in order of length, as many together as there is room for."""
+    group: list[tuple[Layout, Tokens]] = []
+    for lesson in lessons:
+        if group and len(lesson[0]) * (len(group) + 1) > ROOM:
+            yield group
+            group = []
+        group.append(lesson)
+    yield group
+
+
+def step_loss(brain: Brain, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """How unlikely the right answers were."""
+    said = brain.says(batch.run(brain))
+    right = batch.right()
+    loss = F.cross_entropy(said, right)
+    hit = (said.argmax(-1) == right).float().mean()
+    return loss, {"loss": loss.item(), "words_right": hit.item()}
+
+
+def train(args: argparse.Namespace, files: Sequence[Path], words: Words) -> Brain:
+    """The network after all steps."""
+    torch.manual_seed(args.seed)
+    brain = Brain(Size(len(words), args.dim, args.layers, 3 * args.dim))
+    lessons = Lessons(files, words, args.seed)
+    decayed = [p for p in brain.parameters() if p.ndim > 1]
+    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": [p for p in brain.parameters() if p.ndim < 2]}]
+    optimiser = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98), weight_decay=0.0)
+    batches = lessons.batches(_pools_done(args.out))
+
+    def one(_: int) -> tuple[Tensor, dict[str, float]]:
+        return step_loss(brain, next(batches))
+
+    learn(args, args.out, brain, optimiser, averaging(brain), one, ("loss", "words_right"))
+    load_averaged(brain, args.out)
+    return brain.eval()
+
+
+def _pools_done(out: Path) -> int:
+    """A run that goes on begins with other films than it began with."""
+    path = out / "checkpoint.pt"
+    return int(torch.load(path, weights_only=True)["step"]) * 1000 if path.exists() else 0
+
+
+@torch.inference_mode()
+def examine(brain: Brain, files: Sequence[Path], words: Words) -> dict[str, dict[str, float]]:
+    """Share of questions answered right, by source and kind; an answer counts when every word of it is the best."""
+    right: dict[str, list[bool]] = defaultdict(list)
+    chance: dict[str, list[float]] = defaultdict(list)
+    rng = np.random.default_rng(0)
+    for file in tqdm(files, "held out", unit="film"):
+        heard = load(file)
+        if not _fits(heard):
+            continue
+        for question in heard.questions:
+            layout, tokens = drawn(Heard(**{**vars(heard), "questions": (question,)}), words, rng, 1)
+            batch = collate([layout], [tokens])
+            said = brain.says(batch.run(brain)).argmax(-1)
+            kind = f"{file.parent.name.split('-')[0]} {question.kind}"
+            right[kind].append(bool((said == batch.right()).all()))
+            chance[kind].append(1 / len(question.choices))
+    return {
+        kind: {
+            "accuracy": float(np.mean(right[kind])),
+            "chance": float(np.mean(chance[kind])),
+            "asked": len(right[kind]),
+        }
+        for kind in sorted(right)
+    }
+
+
+def vocabulary(files: Sequence[Path], out: Path) -> Words:
+    """The words of all questions and answers; those of a run that goes on stay as they are."""
+    path = out / "words.json"
+    if not path.exists():
+        texts = [
+            text
+            for file in tqdm(files, "words", unit="film")
+            for q in load(file).questions
+            for text in (q.text, *q.choices)
+        ]
+        path.write_text(json.dumps(Words.of(texts, least=3).words))
+    return Words(json.loads(path.read_text()))
+
+
+def write(brain: Brain, words: Words, out: Path, steps: int) -> None:
+    """What ships: weights in halves, and what they are."""
+    save_file(
+        {name: value.half().contiguous() for name, value in brain.state_dict().items()}, str(out / "model.safetensors")
+    )
+    about = {"size": brain.size.to_map(), "words": words.words, "steps": steps}
+    (out / "model.json").write_text(json.dumps(about) + "\n")
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=Path, required=True, help="a folder of videos")
+    parser.add_argument("--images", type=Path, help="a folder of photographs")
+    parser.add_argument("--labels", type=Path, required=True, help="their labels")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--worlds", type=int, default=6000, help="films of painted worlds")
+    parser.add_argument("--scenes", type=int, default=1500, help="films of the built-in scene")
+    parser.add_argument("--reals", type=int, default=6000, help="films of clips and photographs")
+    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--dim", type=int, default=192)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--save-every", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2, help="processes that make films")
+    args = parser.parse_args(argv)
+    counts = {"world": args.worlds, "scene": args.scenes, "real": args.reals}
+    files = prepare(Places(args.clips, args.images, args.labels, args.out), counts, args.jobs)
+    if len(files) < HELD_OUT:
+        raise BenchError(f"{len(files)} films are too few: give at least {HELD_OUT}, one in {HELD_OUT} is held out")
+    held = files[HELD_OUT - 1 :: HELD_OUT]
+    kept = sorted(set(files) - set(held))
+    words = vocabulary(kept, args.out)
+    brain = train(args, kept, words)
+    write(brain, words, args.out, args.steps)
+    found = examine(brain, held, words)
+    (args.out / "examined.json").write_text(json.dumps(found, indent=1) + "\n")
+    for kind, at in found.items():
+        print(f"{kind:24} {at['accuracy']:.3f} of {at['asked']:5.0f}, chance {at['chance']:.3f}")
+
+
+if __name__ == "__main__":
+    from experiments import bench
+
+    bench.main(run)
