@@ -1,0 +1,119 @@
+"""Painted worlds: a backdrop, a few painted things that do what painted things do, and questions about them.
+
+    seed, split --> Plan --choose, say--> Questions
+                      |
+    backdrop(k) --> paint(things, k / fps) --> exposure, noise --> Frame k
+
+A film is a pure function of its seed, its split and the backdrops; its frames are made when they are asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_gate.source import Frame, fit
+from experiments.questions import Film, Question
+from experiments.questions.choosing import Chooser
+from experiments.questions.forms import FORMS
+from experiments.questions.phrasings import say
+from experiments.questions.plans import SIZE, Plan, draw_plan
+from experiments.questions.things import Pixels, paint
+
+Backdrop = Callable[[int], Pixels]
+"""The picture (H, W, 3) behind the things in frame k; of any size, it is made to cover the frame."""
+
+SPLITS = ("train", "test")
+FPS = 10.0
+CLEAN_SHARE = 0.15  # of the films, without noise and flicker
+BANK_PX = 160  # how much larger than a frame the noise is that frames cut theirs from
+
+
+@dataclass(frozen=True)
+class Camera:
+    """What a camera adds to a film: noise, and exposure that drifts and flickers."""
+
+    seed: int
+    sigma: float
+    drift: float
+    flicker: float
+    hz: float
+
+    def spoil(self, pixels: Pixels, k: int) -> Pixels:
+        """The picture as this camera delivers it in frame `k`; the same picture where it adds nothing."""
+        if self.sigma == 0:
+            return pixels
+        t = k / FPS
+        gain = (
+            1 + self.drift * math.sin(math.tau * (t / 20 + self.hz)) + self.flicker * math.sin(math.tau * self.hz * t)
+        )
+        x, y = (int(at) for at in np.random.default_rng([self.seed, k]).integers(0, BANK_PX, 2))
+        noise = _noise_bank(round(4 * self.sigma))[y : y + pixels.shape[0], x : x + pixels.shape[1]]
+        return np.asarray(cv2.addWeighted(pixels, gain, noise, 1.0, 0.0, dtype=cv2.CV_8U), np.uint8)
+
+
+@functools.cache
+def _noise_bank(quarters: int) -> NDArray[np.int16]:
+    """Noise of a standard deviation of so many quarters, to cut frames from: (H, W, 3)."""
+    rng = np.random.default_rng([quarters, 17])
+    noise = rng.standard_normal((SIZE[1] + BANK_PX, SIZE[0] + BANK_PX, 3), np.float32) * np.float32(quarters / 4)
+    return np.rint(noise).astype(np.int16)
+
+
+def world(seed: int, split: str, backdrops: Sequence[Backdrop]) -> Film:
+    """The film of that seed, 256x256 at 10 frames a second, before one of the backdrops."""
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r}: give one of {', '.join(SPLITS)}")
+    if not backdrops:
+        raise ValueError("no backdrops: give one or more, made_backdrops() needs no data")
+    lots = np.random.default_rng([seed, SPLITS.index(split)])
+    plan_rng, words_rng, camera_rng = lots.spawn(3)
+    plan = draw_plan(plan_rng)
+    backdrop = backdrops[int(lots.integers(len(backdrops)))]
+    camera = _draw_camera(camera_rng)
+    return Film(
+        name=f"world:{split}:{seed}",
+        size=SIZE,
+        fps=FPS,
+        count=round(plan.duration_s * FPS),
+        frames=functools.partial(render, plan, backdrop, camera),
+        questions=_questions(plan, split, words_rng),
+    )
+
+
+def _draw_camera(rng: np.random.Generator) -> Camera:
+    sigma = 0.0 if rng.random() < CLEAN_SHARE else float(rng.uniform(0.8, 3.0))
+    drift, flicker = float(rng.uniform(0, 0.05)), float(rng.uniform(0, 0.015))
+    return Camera(int(rng.integers(1 << 31)), sigma, drift, flicker, float(rng.uniform(0.3, 4.7)))
+
+
+def _questions(plan: Plan, split: str, rng: np.random.Generator) -> tuple[Question, ...]:
+    chosen = Chooser(plan, FPS, rng).choose()
+    return tuple(
+        Question(FORMS[form].kind, say(form, ask.about, split, rng), ask.answer, ask.at_s, ask.choices, *ask.span)
+        for form, ask in chosen
+    )
+
+
+def render(plan: Plan, backdrop: Backdrop, camera: Camera) -> Iterator[Frame]:
+    """The film's frames, one by one. What neither moves nor changes is painted once."""
+    before: tuple[int, list[object]] | None = None
+    painted = backdrop(0)
+    for k in range(round(plan.duration_s * FPS)):
+        t = k / FPS
+        ground = backdrop(k)
+        now = id(ground), [thing.pose(t, SIZE) for thing in plan.everything]
+        if now != before:
+            painted = paint(_covering(ground), plan.everything, t)
+            held, before = ground, now  # noqa: F841  # held: while it lives no other picture has its id
+        yield Frame(camera.spoil(painted, k), t, k)
+
+
+def _covering(ground: Pixels) -> Pixels:
+    return ground if ground.shape[:2] == SIZE[::-1] else fit(ground, SIZE)
