@@ -199,7 +199,8 @@ def _planted(
     kind = str(rng.choice(("enter", "move", "blink")))
     side = max(12, round(float(rng.choice(EVENT_SIZES)) * stage.short))
     name = str(rng.choice(PORTRAITS))
-    go = min(0.3 * stage.width * (end - start), 0.35 * stage.width) if kind == "move" else 0.0
+    room = (stage.width - side) / 2
+    go = min(0.3 * stage.width * (end - start), 0.35 * stage.width, room) if kind == "move" else 0.0
     x = place[0] + float(rng.uniform(side / 2 + go, stage.width - side / 2 - go))
     y = place[1] + float(rng.uniform(side / 2, stage.height - side / 2))
     go *= float(rng.choice((-1.0, 1.0)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from experiments.questions.plans import NINTH, PLACES, Plan, ninth
 from experiments.questions.things import COLOURS, SHAPES, Look, Span, Thing
@@ -31,7 +32,8 @@ class Ask:
     about: dict[str, str] = field(default_factory=dict)
 
 
-Finder = Callable[[Plan, float], Iterator[Ask]]
+Finder = Callable[[Any, float], Iterator[Ask]]
+"""From what is known of a film, a Plan or a Tale, and a moment."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Form:
     find: Finder
     even: bool = False
     once: bool = False
+    again: bool = False  # the same, at another time
 
 
 # What is in view, and what it may be called

@@ -386,9 +386,8 @@ PHRASINGS: dict[str, Phrasings] = {
 SHORTER = (("what is ", "what's "), ("where is ", "where's "), ("did not ", "didn't "))
 
 
-def say(form: str, about: Mapping[str, str], split: str, rng: np.random.Generator) -> str:
+def say(ways: Phrasings, about: Mapping[str, str], split: str, rng: np.random.Generator) -> str:
     """A question in words. In training now and then without its question mark, or with a capital."""
-    ways = PHRASINGS[form]
     phrasing = str(rng.choice(ways.test if split == "test" else ways.train))
     return loosen(phrasing.format_map(about), rng) if split == "train" else phrasing.format_map(about)
 

@@ -116,11 +116,11 @@ def when(plan: Plan, at: float) -> Iterator[Ask]:
         acts += [("move", (thing.move.start_s, thing.move.end_s))] if thing.move and not _slid(thing) else []
         acts += [("change its colour", (thing.change.at_s,) * 2)] if thing.change else []
         for does, span in acts:
-            if span[1] <= at and (age := _age(span, at)):
+            if span[1] <= at and (age := age(span, at)):
                 for name in called(plan, thing, at):
                     yield Ask(age, tuple(AGES), at, (span[0], at), {"thing": f"the {name}", "does": does})
     flashes = _flashed(plan, at)
-    if len(flashes) == 1 and (age := _age(flashes[0].spans[0], at)):
+    if len(flashes) == 1 and (age := age(flashes[0].spans[0], at)):
         yield Ask(age, tuple(AGES), at, flashes[0].spans[0], {"thing": "something", "does": "flash up"})
 
 
@@ -128,7 +128,7 @@ def _slid(thing: Thing) -> bool:
     return thing.came is not None and thing.entry in SIDES
 
 
-def _age(span: Span, at: float) -> str | None:
+def age(span: Span, at: float) -> str | None:
     """How long ago, whether one counts from its start or its end; None where people would differ."""
     for name, (least, most) in AGES.items():
         if least <= at - span[1] and at - span[0] <= most:

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from edge_gate.source import Frame, fit
 from experiments.questions import Film, Question
-from experiments.questions.choosing import Chooser
+from experiments.questions.choosing import choose
 from experiments.questions.forms import FORMS
-from experiments.questions.phrasings import say
+from experiments.questions.phrasings import PHRASINGS, say
 from experiments.questions.plans import SIZE, Plan, draw_plan
 from experiments.questions.things import Pixels, paint
 
@@ -94,10 +94,11 @@ def _draw_camera(rng: np.random.Generator) -> Camera:
 
 
 def _questions(plan: Plan, split: str, rng: np.random.Generator) -> tuple[Question, ...]:
-    chosen = Chooser(plan, FPS, rng).choose()
     return tuple(
-        Question(FORMS[form].kind, say(form, ask.about, split, rng), ask.answer, ask.at_s, ask.choices, *ask.span)
-        for form, ask in chosen
+        Question(
+            FORMS[form].kind, say(PHRASINGS[form], ask.about, split, rng), ask.answer, ask.at_s, ask.choices, *ask.span
+        )
+        for form, ask in choose(plan, FPS, rng)
     )
 
 

@@ -1,0 +1,177 @@
+"""Words for the questions about the built-in scene: for every form, phrasings to train on, two others to test."""
+
+from __future__ import annotations
+
+from experiments.questions.phrasings import Phrasings
+
+SCENE_PHRASINGS: dict[str, Phrasings] = {
+    "camera": Phrasings(
+        (
+            "is the camera moving?",
+            "is the camera moving right now?",
+            "is the camera turning?",
+            "does the camera move at the moment?",
+            "is the camera panning?",
+            "do you see the camera move?",
+            "is the whole view moving?",
+            "the camera, is it moving?",
+        ),
+        ("is the camera in motion?", "is the view going past because the camera turns?"),
+    ),
+    "page": Phrasings(
+        (
+            "is somebody holding up a page?",
+            "is a page held up?",
+            "do you see a sheet of paper held up?",
+            "is somebody showing you a note?",
+            "is there a page to read?",
+            "can you see a note?",
+            "is a note in front of the camera?",
+            "does somebody show a page?",
+        ),
+        ("is a sheet of paper being shown?", "is there a note to be read right now?"),
+    ),
+    "came_in": Phrasings(
+        (
+            "what came in?",
+            "what was on the picture that came in?",
+            "what does the picture show that came in?",
+            "a picture came in, of what?",
+            "what did the picture show that appeared?",
+            "was it a cat, an astronaut or coffee that came in?",
+            "tell me what came in",
+            "what appeared in front of the camera?",
+        ),
+        ("name what came in", "of what was the picture that came by?"),
+    ),
+    "any_came": Phrasings(
+        (
+            "did a picture come in?",
+            "has a picture appeared?",
+            "did a picture show up?",
+            "did you see a picture come in?",
+            "has a picture come into view?",
+            "was there a picture that came in?",
+            "did a cut-out picture come into view?",
+            "has any picture shown up so far?",
+        ),
+        ("has a picture entered the view?", "did any picture turn up?"),
+    ),
+    "where_is": Phrasings(
+        (
+            "where is the picture of the {name}?",
+            "where is the {name}?",
+            "where do you see the {name}?",
+            "where is the {name} now?",
+            "in which part of the view is the {name}?",
+            "tell me where the {name} is",
+            "where can i find the picture of the {name}?",
+            "the {name}, where is it?",
+        ),
+        ("at what place is the {name}?", "which part of the view holds the {name}?"),
+    ),
+    "moving_now": Phrasings(
+        (
+            "is the {name} moving?",
+            "is the picture of the {name} moving right now?",
+            "does the {name} move at the moment?",
+            "is the {name} moving now?",
+            "is the picture of the {name} going anywhere?",
+            "do you see the {name} move just now?",
+            "the {name}, is it moving?",
+            "is the {name} on the move?",
+        ),
+        ("is the {name} in motion?", "is the picture of the {name} travelling at the moment?"),
+    ),
+    "way": Phrasings(
+        (
+            "which way did the {name} move, left or right?",
+            "which way did the picture of the {name} move?",
+            "did the {name} move left or right?",
+            "in which direction did the {name} move?",
+            "the {name} moved, which way?",
+            "did the {name} go to the left or to the right?",
+            "tell me which way the {name} went",
+            "to which side did the {name} move?",
+        ),
+        ("what direction did the {name} take?", "towards which side has the {name} gone?"),
+    ),
+    "still_here": Phrasings(
+        (
+            "is the {name} still there?",
+            "can you still see the {name}?",
+            "is the picture of the {name} still there?",
+            "is the {name} still in view?",
+            "the {name}, is it still there?",
+            "is the {name} there now?",
+            "do you still see the picture of the {name}?",
+            "is the picture of the {name} still in front of the camera?",
+        ),
+        ("has the {name} stayed until now?", "is the {name} in view to this moment?"),
+    ),
+    "lamp": Phrasings(
+        (
+            "did a lamp light up?",
+            "did a lamp blink?",
+            "did you see a light flash?",
+            "was there a light that went on and off?",
+            "has a lamp blinked?",
+            "did a light come on briefly?",
+            "did any lamp flash?",
+            "has a lamp lit up so far?",
+        ),
+        ("was there a blinking light?", "did some light go on for a moment?"),
+    ),
+    "lamp_times": Phrasings(
+        (
+            "how many times did the lamp light up?",
+            "how often did the lamp light up?",
+            "how many times did a light flash?",
+            "how many blinks of the lamp did you see?",
+            "count how often the lamp lit up",
+            "how many times has the lamp blinked so far?",
+            "tell me how many times a lamp lit up",
+            "how often has a light come on?",
+        ),
+        ("what is the number of times that the lamp lit up?", "the lamp blinked how many times?"),
+    ),
+    "how_long": Phrasings(
+        (
+            "how long ago did {does}?",
+            "when did {does}?",
+            "how long is it since you saw {does}?",
+            "did {does} just now or longer ago?",
+            "tell me how long ago you saw {does}",
+            "you saw {does}, how long ago was that?",
+            "was it just now that you saw {does}, or when?",
+            "about how long ago did {does}?",
+        ),
+        ("how much time has gone by since you saw {does}?", "say when you saw {does}"),
+    ),
+    "which_first": Phrasings(
+        (
+            "which came first, the {one} or the {two}?",
+            "what did you see first, the {one} or the {two}?",
+            "which picture was first, the {one} or the {two}?",
+            "did the {one} or the {two} come first?",
+            "the {one} and the {two}, which was first?",
+            "which was shown earlier, the {one} or the {two}?",
+            "which appeared first, the {one} or the {two}?",
+            "was the {one} or the {two} the first to show up?",
+        ),
+        ("which was the first to come, the {one} or the {two}?", "of the {one} and the {two}, which came earlier?"),
+    ),
+    "anything": Phrasings(
+        (
+            "did anything happen?",
+            "has anything happened so far?",
+            "did you see anything happen?",
+            "was there any event?",
+            "has there been anything going on?",
+            "did something happen in front of the camera?",
+            "has something happened?",
+            "is there anything that happened?",
+        ),
+        ("has there been any event at all?", "was anything going on?"),
+    ),
+}
