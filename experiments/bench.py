@@ -15,6 +15,7 @@ import platform
 import sys
 import time
 import traceback
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -105,6 +106,10 @@ class Rows:
         """Whether the row of a key is there, and is as wanted in the columns besides the key (of this build, say)."""
         row = self._rows.get(self._of(wanted))
         return row is not None and all(row.get(name) == value for name, value in wanted.items())
+
+    def all(self) -> list[Row]:
+        """Every row that there is."""
+        return list(self._rows.values())
 
     def add(self, rows: Iterable[Row]) -> None:
         """Take rows in and write the file; a row with the same key is replaced."""
@@ -256,6 +261,16 @@ def write_report(out: Path, title: str, lines: Sequence[str]) -> None:
 def _module() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec.name if spec is not None else Path(sys.argv[0]).stem
+
+
+def digest(*paths: Path) -> str:
+    """Eight letters that name what is in the files."""
+    whole = 0
+    for path in paths:
+        if not path.is_file():
+            raise BenchError(f"{path}: no such file")
+        whole = zlib.crc32(path.read_bytes(), whole)
+    return f"{whole:08x}"
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:

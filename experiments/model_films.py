@@ -6,23 +6,23 @@ painted worlds, the built-in scene, real clips with labels --films--> hear under
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from experiments.bench import find_clips, one_thread
 from experiments.pictures import PICTURES
 from experiments.questions import Film
+from experiments.questions.grounds import Clip, Photo, find_backdrops, made_backdrops
 from experiments.questions.heard import clip_of, hear, save
 from experiments.questions.real import Stock, open_stock, real_films
 from experiments.questions.scenes import scene_film
-from experiments.questions.worlds import Backdrop, made_backdrops, world
+from experiments.questions.worlds import Backdrop, world
 from experiments.systems import all_systems
 
 BATCH = 24  # films of a job
@@ -84,7 +84,6 @@ class _Worker:
         self.places = places
         self.systems = all_systems()
         self._stock: Stock | None = None
-        self._backdrops: list[Backdrop] = []
 
     @property
     def stock(self) -> Stock:
@@ -93,26 +92,22 @@ class _Worker:
             self._stock = open_stock(_files(self.places), self.places.labels)
         return self._stock
 
-    def backdrops(self) -> Sequence[Backdrop]:
-        """Made ones, photographs, held frames of clips and clips that run."""
-        if not self._backdrops:
-            rng = np.random.default_rng(7)
-            self._backdrops = list(made_backdrops())
-            files = _files(self.places)
-            photos = [file for file in files if file.suffix.lower() in PICTURES]
-            for file in rng.permutation(np.array(photos, object))[:200]:
-                self._backdrops.append(_held(cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)))
-            for name in self.stock.names(photos=False):
-                frames = self.stock.frames(name)
-                self._backdrops += [_held(frames[int(rng.integers(len(frames)))]) for _ in range(3)]
-                self._backdrops += [_running(frames, int(rng.integers(len(frames)))) for _ in range(2)]
-        return self._backdrops
+    def backdrops(self, number: int) -> list[Backdrop]:
+        """Made ones, photographs, clips that run and held frames of clips: few of each, other ones for every job."""
+        rng = np.random.default_rng([number, 7])
+        folders = [self.places.clips, *([] if self.places.images is None else [self.places.images])]
+        found = find_backdrops(*folders, seed=number)
+        photos = [each for each in found if isinstance(each, Photo)]
+        clips = [each for each in found if isinstance(each, Clip)]
+        some = [pick[k] for pick, most in ((photos, 10), (clips, 4)) for k in rng.permutation(len(pick))[:most]]
+        return [*made_backdrops(8, seed=8 * number), *some]
 
     def films(self, job: Job) -> Iterator[Film]:
         """The films of a job."""
         seeds = range(job.number * BATCH, (job.number + 1) * BATCH)
         if job.source == "world":
-            yield from (world(seed, "train", self.backdrops()) for seed in seeds)
+            backdrops = self.backdrops(job.number)
+            yield from (world(seed, "train", backdrops) for seed in seeds)
         elif job.source == "scene":
             yield from (scene_film(seed, SCENES[seed % len(SCENES)], "train") for seed in seeds)
         else:
@@ -148,13 +143,3 @@ def _files(places: Places) -> list[Path]:
         [] if places.images is None else [p for p in sorted(places.images.rglob("*")) if p.suffix.lower() in PICTURES]
     )
     return [*find_clips(places.clips), *photos]
-
-
-def _held(pixels: np.ndarray) -> Callable[[int], np.ndarray]:
-    return lambda k: pixels
-
-
-def _running(frames: Sequence[np.ndarray], first: int) -> Callable[[int], np.ndarray]:
-    """There and back, for ever."""
-    n = max(len(frames) - 1, 1)
-    return lambda k: frames[min(n - abs((first + k) % (2 * n) - n), len(frames) - 1)]

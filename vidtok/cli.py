@@ -118,7 +118,7 @@ def _add_spending(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alert",
         type=_not_negative,
-        default=20.0,
+        default=10.0,
         help="what telling of an event is worth, however soon it is over (default %(default)g); 0 tells "
         "only what lasts",
     )

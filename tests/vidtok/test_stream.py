@@ -24,8 +24,9 @@ def drawn(
     rng: np.random.Generator, canvas: Canvas, share: float = 0.3, *, pan: Pan | None = None, gist: int = 0
 ) -> Canvas:
     """The canvas after some cells were set, and the gist perhaps told."""
-    values = rng.integers(0, 8, (*SHAPE, CHANNELS)).astype(np.uint8)
-    depth = (rng.random(SHAPE) < share) * rng.integers(1, LEVELS + 1, SHAPE)
+    shape = canvas.depth.shape
+    values = rng.integers(0, 8, (*shape, CHANNELS)).astype(np.uint8)
+    depth = (rng.random(shape) < share) * rng.integers(1, LEVELS + 1, shape)
     told = rng.integers(0, 8, GIST).astype(np.uint8)
     edits = diff(values, canvas, depth.astype(np.uint8), pan=pan or Pan(0, 0), gist=told, gist_to=gist)
     return patch(canvas, edits, canvas.version + 1)

@@ -10,24 +10,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from torch import Tensor
 
 from vidtok.canvas import CELL, Canvas, blank
 from vidtok.model.brain import Brain, Size
-from vidtok.model.memory import HISTORY, Kept, forget, read, said, seen
+from vidtok.model.memory import HISTORY, Kept, New, Read, forget, read, said, seen
 from vidtok.model.sequence import AFTER_META, BEFORE_META, PREFIX, question_words
-from vidtok.model.stream import Tokens, Told, begin, tell
+from vidtok.model.stream import Tokens, Told, begin, no_tokens, tell
 from vidtok.model.words import EOS, Words
 from vidtok.tokenizer.edge import WEIGHTS
 
 MOST_WORDS = 24  # of an answer
 MOST_WAITING = 16  # canvases of a stream that have come and are not read yet
+PIECE = 256  # tokens of a stream that are read in one pass: a large frame keeps nobody waiting
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +45,10 @@ class Shown:
 class Watch:
     """One stream as the model knows it."""
 
-    told: Told
     kept: Kept
+    told: Told | None = None  # None where it is given tokens, not canvases
     waiting: list[Shown] = field(default_factory=list)  # not read yet, the oldest first
+    rest: Tokens = field(default_factory=no_tokens)  # of the canvas that is being read
     now_s: float = 0.0  # of the last canvas
     tokens: int = 0  # visual tokens read so far
 
@@ -56,14 +59,26 @@ class Answer:
 
     text: str
     sure: float  # the product of its words' chances
-    looked: NDArray[np.float32]  # (rows, cols) of the canvas: how much each place was looked at; sums to 1 or less
+    looked: NDArray[np.float32]  # (kept,): how much each token of the stream was looked at; sums to 1 or less
+
+
+@dataclass(eq=False)
+class Asking:
+    """A question that is being answered."""
+
+    kept: Kept
+    new: New  # to be read next
+    now_s: float
+    looked: Tensor  # (kept when it was asked,), summed over the answer's words
+    words: list[int] = field(default_factory=list)
+    sure: float = 1.0
 
 
 class Answerer:
     """The weights, for any number of streams."""
 
     def __init__(self, brain: Brain, words: Words, history: int = HISTORY) -> None:
-        self.brain, self.words = brain.eval(), words
+        self.brain, self.words = brain.eval().requires_grad_(False), words
         self._history = history
         head = read(brain, [nothing := Kept.nothing(brain)], [said(brain, nothing, BEFORE_META, 0, 0.0)])
         self._head = head[0].kept
@@ -75,15 +90,22 @@ class Answerer:
         brain = Brain(Size(**about["size"]))
         state = load_file(str(weights / "model.safetensors"))
         brain.load_state_dict({name: value.float() for name, value in state.items()})
-        return cls(brain.requires_grad_(False), Words(about["words"]))
+        return cls(brain, Words(about["words"]))
 
     def watch(self, canvas: Canvas, fps: float) -> Watch:
         """Begin with a stream of canvases like this one."""
         told, meta = begin(blank(canvas.grid), fps)
-        kept = self._head
-        for new in (seen(self.brain, meta), said(self.brain, kept, AFTER_META, len(BEFORE_META), 0.0)):
-            kept = read(self.brain, [kept], [new])[0].kept
-        return Watch(told, kept)
+        watch = self.listen(meta)
+        watch.told = told
+        return watch
+
+    def listen(self, meta: Tokens) -> Watch:
+        """Begin with a stream of visual tokens whose first is this one."""
+        head = replace(self._head, time_s=np.full(len(self._head), meta.time_s[0]))
+        kept = read(self.brain, [head], [seen(self.brain, meta)])[0].kept
+        after = said(self.brain, kept, AFTER_META, len(BEFORE_META), float(meta.time_s[0]))
+        kept = read(self.brain, [kept], [after])[0].kept
+        return Watch(kept)
 
     def show(self, watch: Watch, canvas: Canvas, time_s: float, late_s: float = 0.0) -> bool:
         """A canvas has come and waits to be read. False when there was no room: it then takes the place of the last.
@@ -97,57 +119,74 @@ class Answerer:
         watch.waiting.append(Shown(canvas, time_s, late_s))
         return room
 
-    def catch_up(self, watches: Sequence[Watch]) -> int:
-        """Read one waiting canvas of each of these streams, in one pass. The number of tokens."""
-        told: list[tuple[Watch, Tokens]] = []
+    def take(self, watches: Sequence[Watch]) -> list[tuple[Watch, Tokens]]:
+        """Of each of these streams the next that is to be read, if anything waits: at most PIECE tokens."""
+        out = []
         for watch in watches:
-            while watch.waiting:
+            while not len(watch.rest) and watch.waiting:
                 shown = watch.waiting.pop(0)
-                watch.told, tokens = tell(watch.told, shown.canvas, shown.time_s, shown.late_s)
-                if len(tokens):
-                    told.append((watch, tokens))
-                    break
-        if not told:
-            return 0
-        kepts, news = [watch.kept for watch, _ in told], [seen(self.brain, tokens) for _, tokens in told]
-        for (watch, tokens), after in zip(told, read(self.brain, kepts, news), strict=True):
+                assert watch.told is not None
+                watch.told, watch.rest = tell(watch.told, shown.canvas, shown.time_s, shown.late_s)
+            if len(watch.rest):
+                out.append((watch, watch.rest.chosen(np.arange(min(PIECE, len(watch.rest))))))
+                watch.rest = watch.rest.chosen(np.arange(PIECE, max(PIECE, len(watch.rest))))
+        return out
+
+    def begin(self, watch: Watch, text: str, now_s: float | None = None) -> Asking:
+        """Ask about what was read so far; the stream keeps no trace of it."""
+        now = watch.now_s if now_s is None else max(now_s, watch.now_s)
+        new = said(self.brain, watch.kept, question_words(self.words, text), PREFIX, now)
+        return Asking(watch.kept, new, now, torch.zeros(len(watch.kept)))
+
+    def think(self, told: Sequence[tuple[Watch, Tokens]], askings: Sequence[Asking] = ()) -> list[str | Answer]:
+        """One pass: read these tokens, and find the next word of each answer, or that it is whole."""
+        news = [seen(self.brain, tokens) for _, tokens in told] + [asking.new for asking in askings]
+        if not news:
+            return []
+        kepts = [watch.kept for watch, _ in told] + [asking.kept for asking in askings]
+        found = read(self.brain, kepts, news, looking=len(askings))
+        for (watch, tokens), after in zip(told, found, strict=False):
             watch.kept, watch.tokens = forget(after.kept, self._history), watch.tokens + len(tokens)
-        return sum(len(tokens) for _, tokens in told)
+        return [self._next(asking, after) for asking, after in zip(askings, found[len(told) :], strict=True)]
+
+    def _next(self, asking: Asking, found: Read) -> str | Answer:
+        chances = self.brain.says(found.made[-1]).softmax(-1)
+        word = int(chances.argmax())
+        asking.sure *= float(chances[word])
+        if word == EOS or len(asking.words) == MOST_WORDS:
+            share = asking.looked / max(len(asking.words), 1)
+            return Answer(self.words.decode(asking.words), asking.sure, share.numpy())
+        assert found.looked is not None
+        asking.looked += found.looked[: len(asking.looked)]
+        before = self.words.decode(asking.words)
+        asking.words.append(word)
+        asking.kept, order = found.kept, int(found.kept.order[-1]) + 1
+        asking.new = said(self.brain, asking.kept, [word], order, asking.now_s)
+        return self.words.decode(asking.words)[len(before) :]
 
     def ask(self, watch: Watch, text: str, now_s: float | None = None) -> Iterator[str | Answer]:
-        """Words of the answer as they are found, then the whole. Stop asking for more to interrupt it.
-
-        What waits is read first. The stream keeps no trace of the question.
-        """
-        while watch.waiting:
-            self.catch_up([watch])
-        kept, canvas = watch.kept, watch.told.canvas
-        stream, now = len(kept), watch.now_s if now_s is None else max(now_s, watch.now_s)
-        new = said(self.brain, kept, question_words(self.words, text), PREFIX, now)
-        answer: list[int] = []
-        sure, looked, order = 1.0, torch.zeros(stream), PREFIX + len(new.time_s)
-        while len(answer) < MOST_WORDS:
-            found = read(self.brain, [kept], [new], look=True)[0]
-            kept, chances = found.kept, self.brain.says(found.made[-1]).softmax(-1)
-            word = int(chances.argmax())
-            sure *= float(chances[word])
-            if word == EOS:
-                break
-            assert found.looked is not None
-            looked += found.looked[:stream]
-            before = self.words.decode(answer)
-            answer.append(word)
-            yield self.words.decode(answer)[len(before) :]
-            new = said(self.brain, kept, [word], order, now)
-            order += 1
-        yield Answer(self.words.decode(answer), sure, _places(looked.numpy() / max(len(answer), 1), watch.kept, canvas))
+        """Words of the answer as they are found, then the whole. What waits is read first."""
+        while told := self.take([watch]):
+            self.think(told)
+        asking = self.begin(watch, text, now_s)
+        while True:
+            (word,) = self.think([], [asking])
+            yield word
+            if isinstance(word, Answer):
+                return
 
 
-def _places(looked: NDArray[np.floating], kept: Kept, canvas: Canvas) -> NDArray[np.float32]:
-    """(rows, cols): how much each place of the canvas was looked at, whichever of its tokens it was."""
-    out = np.zeros(canvas.depth.shape, np.float32)
+def looked_at(watch: Watch, answer: Answer) -> NDArray[np.float32]:
+    """(rows, cols) of the canvas: how much each place was looked at, whichever of its tokens it was.
+
+    Only until the stream goes on: then what was looked at may be forgotten.
+    """
+    assert watch.told is not None
+    canvas = watch.told.canvas
     rows, cols = canvas.depth.shape
-    row, col = kept.cell[:, 0] - canvas.position[1] // CELL, kept.cell[:, 1] - canvas.position[0] // CELL
+    out = np.zeros((rows, cols), np.float32)
+    row = watch.kept.cell[:, 0] - canvas.position[1] // CELL
+    col = watch.kept.cell[:, 1] - canvas.position[0] // CELL
     inside = (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
-    np.add.at(out, (row[inside], col[inside]), looked[inside])
+    np.add.at(out, (row[inside], col[inside]), answer.looked[inside])
     return out

@@ -96,23 +96,27 @@ def said(brain: Brain, kept: Kept, words: Sequence[int], first: int, now_s: floa
 
 
 @torch.inference_mode()
-def read(brain: Brain, kepts: Sequence[Kept], news: Sequence[New], look: bool = False) -> list[Read]:
-    """Read what is new of several streams at once: one pass through the weights, each stream with its own memory."""
+def read(brain: Brain, kepts: Sequence[Kept], news: Sequence[New], looking: int = 0) -> list[Read]:
+    """Read what is new of several streams at once: one pass through the weights, each stream with its own memory.
+
+    Of the last `looking` streams it is told where their last token looked.
+    """
     sizes = [len(new.time_s) for new in news]
     x = torch.cat([new.x for new in news])[None]
-    streams = [_Stream(kept, new) for kept, new in zip(kepts, news, strict=True)]
+    pairs = list(zip(kepts, news, strict=True))
+    streams = [_Stream(kept, new, k >= len(pairs) - looking) for k, (kept, new) in enumerate(pairs)]
     for number, layer in enumerate(brain.each()):
         q, k, v = (torch.split(part, sizes, 2) for part in layer.keys(x))
-        found = [stream.attend(brain, number, q[i], k[i], v[i], look) for i, stream in enumerate(streams)]
+        found = [stream.attend(brain, number, q[i], k[i], v[i]) for i, stream in enumerate(streams)]
         x = layer.use(x, torch.cat(found, 2))
     made = torch.split(brain.last(x[0]), sizes)
-    return [stream.read(each, look) for stream, each in zip(streams, made, strict=True)]
+    return [stream.read(each) for stream, each in zip(streams, made, strict=True)]
 
 
 class _Stream:
     """One stream while it is read."""
 
-    def __init__(self, kept: Kept, new: New) -> None:
+    def __init__(self, kept: Kept, new: New, look: bool) -> None:
         self._kept, self._new = kept, new
         self._time_s = np.concatenate([kept.time_s, new.time_s])
         self._place = np.concatenate([kept.place, new.place])
@@ -122,7 +126,7 @@ class _Stream:
         self._sees = torch.ones(n, every, dtype=torch.bool).tril(len(kept)) if new.causal and n > 1 else None
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
-        self._looked = torch.zeros(every)
+        self._looked = torch.zeros(every) if look else None
 
     def _positions(self) -> Tensor:
         """(n, AXES) from the last moment and the place of the eye then; nothing counts as older than FAR_S."""
@@ -132,23 +136,23 @@ class _Stream:
         out[:, 3] = self._order
         return torch.from_numpy(out)
 
-    def attend(self, brain: Brain, layer: int, q: Tensor, k: Tensor, v: Tensor, look: bool) -> Tensor:
+    def attend(self, brain: Brain, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """What the new tokens find in the layer: (1, heads, n, HEAD)."""
         k = torch.cat([self._kept.keys[layer][None], k], 2)
         v = torch.cat([self._kept.values[layer][None], v], 2)
         self._keys.append(k[0])
         self._values.append(v[0])
         q, k = brain.turned(q, self._at[:, -q.shape[2] :]), brain.turned(k, self._at)
-        if look:
+        if self._looked is not None:
             self._looked += (q[0, :, -1:] @ k[0].mT / HEAD**0.5).softmax(-1).mean((0, 1))
         return F.scaled_dot_product_attention(q, k, v, attn_mask=self._sees)
 
-    def read(self, made: Tensor, look: bool) -> Read:
+    def read(self, made: Tensor) -> Read:
         """The end of it."""
         cell = np.concatenate([self._kept.cell, self._new.cell])
         keys, values = torch.stack(self._keys), torch.stack(self._values)
         kept = Kept(keys, values, self._time_s, self._place, self._order, cell, self._new.eye)
-        return Read(kept, made, self._looked / len(keys) if look else None)
+        return Read(kept, made, None if self._looked is None else self._looked / len(keys))
 
 
 def forget(kept: Kept, history: int = HISTORY) -> Kept:

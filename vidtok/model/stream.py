@@ -101,7 +101,7 @@ def tell(told: Told, canvas: Canvas, time_s: float, late_s: float = 0.0) -> tupl
     """What is to be told when `canvas` takes the place of the one told last; pure, and empty if nothing is."""
     moved = canvas.position[0] - told.canvas.position[0], canvas.position[1] - told.canvas.position[1]
     before, since = told.canvas.panned(*moved), _shifted(told, canvas)
-    parts = [_cells(np.zeros_like(canvas.depth), before, canvas, since, time_s, late_s)]
+    parts = []
     if moved != (0, 0):
         parts.append(_global(Mark.PAN, canvas, time_s, late_s))
         parts[-1].shift[0] = _units(moved, canvas.grid)
@@ -110,6 +110,12 @@ def tell(told: Told, canvas: Canvas, time_s: float, late_s: float = 0.0) -> tupl
     mark = _marks(before, canvas)
     parts.append(_cells(mark, before, canvas, since, time_s, late_s))
     return Told(canvas, np.where(mark > 0, time_s, since)), Tokens.joined(parts)
+
+
+def no_tokens() -> Tokens:
+    """None at all."""
+    canvas = blank(Grid(CELL, CELL))
+    return _cells(np.zeros_like(canvas.depth), canvas, canvas, np.zeros(canvas.depth.shape), 0.0, 0.0)
 
 
 def eye(canvas: Canvas) -> tuple[float, float]:
