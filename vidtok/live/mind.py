@@ -1,0 +1,145 @@
+"""One model for every stream: what has come is read as it comes, questions are answered while the streams go on.
+
+    stream: canvas --show--> waiting --+                         +--> each stream's memory
+    stream: canvas --show--> waiting --+--one pass, in a thread--+
+    question --ask--> next word -------+                         +--> words, as they are found
+
+A pass reads at most one update of every stream and finds one word of every answer, so none keeps the others waiting
+for long, whatever it sends. A question hears what had come before it was asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from vidtok.canvas import Canvas
+from vidtok.errors import ModelError
+from vidtok.model.answerer import Answer, Answerer, Asking, Watch
+
+MOST_QUESTIONS = 4  # of one stream at a time
+
+
+@dataclass(eq=False)
+class _Question:
+    """One that somebody waits for."""
+
+    stream: str
+    text: str
+    hears: int  # canvases that had come and were not read when it was asked
+    words: asyncio.Queue[str | Answer | None] = field(default_factory=asyncio.Queue)
+    asking: Asking | None = None
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What a pass did, for figures."""
+
+    streams: int
+    tokens: int
+    words: int
+    seconds: float
+
+
+class Mind:
+    """The model's own task: `run` it, `join` streams, `show` it canvases, `ask`."""
+
+    def __init__(self, answerer: Answerer) -> None:
+        self.passed: list[Passed] = []  # the last few, the newest last
+        self._answerer = answerer
+        self._watches: dict[str, Watch] = {}
+        self._questions: list[_Question] = []
+        self._work = asyncio.Event()
+
+    async def run(self) -> None:
+        """Think until cancelled; whoever still waits for an answer then is told that there will be none."""
+        try:
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                while await self._pass():
+                    pass
+        finally:
+            for question in self._questions:
+                question.words.put_nowait(None)
+
+    def join(self, stream: str, canvas: Canvas, fps: float) -> None:
+        """A stream begins, or begins anew with a canvas of another size."""
+        self._watches[stream] = self._answerer.watch(canvas, fps)
+
+    def leave(self, stream: str) -> None:
+        """A stream has ended: its memory goes, and its questions stay without an answer."""
+        self._watches.pop(stream, None)
+        for question in [question for question in self._questions if question.stream == stream]:
+            self._end(question)
+
+    def show(self, stream: str, canvas: Canvas, time_s: float, late_s: float = 0.0) -> bool:
+        """A canvas has come. False where the model does not keep up with this stream."""
+        watch = self._watches[stream]
+        if watch.told is None or watch.told.canvas.grid != canvas.grid:
+            raise ModelError(f"{stream}: a canvas of another size than it began with; join it again")
+        room = self._answerer.show(watch, canvas, time_s, late_s)
+        self._work.set()
+        return room
+
+    def behind(self, stream: str) -> int:
+        """Canvases of a stream that wait to be read."""
+        return len(self._watches[stream].waiting)
+
+    def watch(self, stream: str) -> Watch:
+        """What the model knows of a stream; to look at."""
+        return self._watches[stream]
+
+    async def ask(self, stream: str, text: str) -> AsyncIterator[str | Answer]:
+        """Words of the answer as they are found, then the whole. Closing the iterator interrupts it at once."""
+        if stream not in self._watches:
+            raise ModelError(f"{stream}: no such stream; there are {', '.join(self._watches) or 'none now'}")
+        if sum(question.stream == stream for question in self._questions) >= MOST_QUESTIONS:
+            raise ModelError(f"{stream}: {MOST_QUESTIONS} questions are being answered; ask again when one is done")
+        watch = self._watches[stream]
+        question = _Question(stream, text, len(watch.waiting) + bool(len(watch.rest)))
+        self._questions.append(question)
+        self._work.set()
+        try:
+            while (word := await question.words.get()) is not None:
+                yield word
+                if isinstance(word, Answer):
+                    return
+            raise ModelError(f"{stream}: ended before the answer came")
+        finally:
+            if question in self._questions:
+                self._questions.remove(question)
+
+    def _end(self, question: _Question) -> None:
+        question.words.put_nowait(None)
+        self._questions.remove(question)
+
+    async def _pass(self) -> bool:
+        """Read an update of every stream that has one, find a word of every answer; whether there was anything."""
+        asked = [question for question in self._questions if self._ready(question)]
+        told = self._answerer.take(list(self._watches.values()))
+        for question in self._questions:
+            question.hears -= not len(self._watches[question.stream].rest)
+        if not told and not asked:
+            return bool(self._questions)
+        askings = [question.asking for question in asked if question.asking is not None]
+        began = time.perf_counter()
+        words = await asyncio.to_thread(self._answerer.think, told, askings)
+        self._note(Passed(len(told), sum(len(tokens) for _, tokens in told), len(words), time.perf_counter() - began))
+        for question, word in zip(asked, words, strict=True):
+            question.words.put_nowait(word)
+            if isinstance(word, Answer) and question in self._questions:
+                self._questions.remove(question)
+        return True
+
+    def _ready(self, question: _Question) -> bool:
+        """Whether the stream was read as far as it had come when this was asked."""
+        watch = self._watches[question.stream]
+        if question.asking is None and (question.hears <= 0 or not (watch.waiting or len(watch.rest))):
+            question.asking = self._answerer.begin(watch, question.text)
+        return question.asking is not None
+
+    def _note(self, passed: Passed) -> None:
+        self.passed = [*self.passed[-255:], passed]
