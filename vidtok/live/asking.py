@@ -1,0 +1,121 @@
+"""Questions over HTTP, for whoever a listener would let open a session: the same token, the same host names.
+
+    GET  /streams                                  {"streams": [{"name": "stream 1", "source": "scene"}]}
+    POST /ask {"text": "...", "stream": "..."}     server-sent events: {"word": " red"} ... {"answer": "red", ...}
+         Authorization: Bearer TOKEN               without "stream", the one that began last
+    400 not such a map   401 token   403 host   404 no such stream   429 too many questions
+
+A client that goes away interrupts its answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from transport.adapters.http_listener import HttpListener
+from vidtok.errors import ModelError
+from vidtok.model.answerer import Answer
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, web  # isort: skip - after our own, which says what is missing
+
+Ask = Callable[[str, str], AsyncIterator[str | Answer]]
+MOST_TEXT = 400
+MOST_LINE = 64 * 1024
+SILENCE_S = 60.0
+
+
+def add_questions(listener: HttpListener, streams: Callable[[], Mapping[str, Mapping[str, object]]], ask: Ask) -> None:
+    """Answer questions about the streams that `streams()` names, in order of their beginning; before `start`."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        refusal = listener.identity(request)
+        if refusal is not None:
+            return listener.refuse(request, refusal)
+        name, text = _question(await listener.body(request), list(streams()))
+        async with aclosing(_closable(ask(name, text))) as words:
+            return await _tell(request, name, words)
+
+    async def listed(request: web.Request) -> web.Response:
+        refusal = listener.identity(request)
+        if refusal is not None:
+            return listener.refuse(request, refusal)
+        return web.json_response({"streams": [{"name": name, **about} for name, about in streams().items()]})
+
+    listener.app.router.add_post("/ask", answer)
+    listener.app.router.add_get("/streams", listed)
+
+
+async def _closable(words: AsyncIterator[str | Answer]) -> AsyncIterator[str | Answer]:
+    async for word in words:
+        yield word
+
+
+def _question(body: str, streams: list[str]) -> tuple[str, str]:
+    """The stream and the text of a request's body."""
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        asked = None
+    if not isinstance(asked, dict) or not isinstance(asked.get("text"), str) or not asked["text"].strip():
+        raise web.HTTPBadRequest(text='ask with {"text": "a question"}, and perhaps "stream"')
+    if len(asked["text"]) > MOST_TEXT:
+        raise web.HTTPBadRequest(text=f"a question has at most {MOST_TEXT} letters")
+    name = asked.get("stream", streams[-1] if streams else None)
+    if name not in streams:
+        raise web.HTTPNotFound(text=f"there is no stream {name!r}; there are {', '.join(streams) or 'none now'}")
+    return name, asked["text"]
+
+
+async def _tell(request: web.Request, name: str, words: AsyncIterator[str | Answer]) -> web.StreamResponse:
+    """Word by word; a refusal has a status of its own only before the first."""
+    response: web.StreamResponse | None = None
+    try:
+        async for word in words:
+            if response is None:
+                response = web.StreamResponse(
+                    headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+                )
+                await response.prepare(request)
+            told = {"answer": word.text, "sure": round(word.sure, 3)} if isinstance(word, Answer) else {"word": word}
+            await response.write(f"data: {json.dumps({'stream': name, **told})}\n\n".encode())
+    except ModelError as error:
+        if response is None:
+            raise web.HTTPTooManyRequests(text=str(error)) from None
+        await response.write(f"data: {json.dumps({'stream': name, 'error': str(error)})}\n\n".encode())
+    return response or web.Response(status=204)
+
+
+async def ask_server(url: str, text: str, *, stream: str | None = None, token: str | None = None) -> AsyncIterator[str]:
+    """Ask a server; yields the answer's words. Raises ModelError in one line that names the server."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    asked: dict[str, Any] = {"text": text} | ({"stream": stream} if stream else {})
+    timeout = ClientTimeout(total=None, sock_connect=10, sock_read=SILENCE_S)
+    try:
+        async with (
+            ClientSession(timeout=timeout, read_bufsize=MOST_LINE) as session,
+            session.post(url.rstrip("/") + "/ask", json=asked, headers=headers) as response,
+        ):
+            if response.status != 200:
+                raise ModelError(f"{url}: {(await response.text())[:200]} (HTTP {response.status})")
+            async for line in response.content:
+                if (word := _word(line, url)) is not None:
+                    yield word
+    except (ClientError, TimeoutError, ValueError) as error:
+        raise ModelError(f"{url}: cannot be asked ({error or 'no answer'}); is `vidtok serve` running there?") from None
+
+
+def _word(line: bytes, url: str) -> str | None:
+    """The word that a line of the answer holds, if it holds one."""
+    if not line.startswith(b"data: "):
+        return None
+    try:
+        told = json.loads(line[6:])
+    except ValueError:
+        raise ModelError(f"{url}: what came is no answer; is it a `vidtok serve`?") from None
+    if "error" in told:
+        raise ModelError(f"{url}: {told['error']}")
+    word = told.get("word")
+    return word if isinstance(word, str) else None
