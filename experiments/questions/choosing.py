@@ -98,7 +98,8 @@ class Chooser:
     def _subject(self, form: str, ask: Ask) -> tuple[object, ...]:
         """What may not be asked twice: the same with the same answer, but for what every film is asked."""
         how = self._forms[form]
-        return (form, ask.answer, ask.at_s if how.once or how.again else None, *ask.about.values())
+        words = [word for gap, word in ask.about.items() if gap != "thing" or ask.who is None]
+        return (form, ask.answer, ask.at_s if how.once or how.again else None, id(ask.who), *words)
 
 
 def _fair(offers: list[Offer]) -> list[Offer]:
