@@ -13,6 +13,7 @@ from experiments.questions.plans import PLACES, Plan, ninth
 from experiments.questions.things import COLOURS, SHAPES, SIDES, Span, Thing
 
 AGES = {"just now": (0.2, 0.95), "a few seconds ago": (1.5, 3.5), "longer ago": (4.6, 10.0)}
+SOON_S = 1.5
 WAYS = ("left", "right", "up", "down")
 
 
@@ -191,8 +192,10 @@ def brief_what(plan: Plan, at: float, wanted: str) -> Iterator[Ask]:
 
 
 def happened(plan: Plan, at: float) -> Iterator[Ask]:
-    """Did any of the shapes do anything at all?"""
+    """Did any of the shapes do anything at all? Not asked so soon that hardly anything can have happened."""
     over = [span for span in plan.spans if span[1] <= at]
+    if at < SOON_S:
+        return
     if over:
         lasting = any(thing.spans and thing.spans[0][1] <= at for thing in plan.things)
         yield Ask("yes", YES_NO, at, (over[0][0], at) if lasting else over[0])

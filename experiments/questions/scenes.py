@@ -312,8 +312,8 @@ def _questions(tale: Tale, split: str, rng: np.random.Generator) -> tuple[Questi
     def find(form: Form) -> list[Offer]:
         return [(ask, w) for t, w in zip(times, weights, strict=True) for ask in form.find(tale, t)]
 
-    single = Chooser({form: replace(how, even=False) for form, how in FORMS.items()}, find, rng)
-    chosen = Chooser(FORMS, find, rng).fill(_single(tale, single), WANTED)
+    single = Chooser({form: replace(how, even=False) for form, how in FORMS.items()}, find, _act, rng)
+    chosen = Chooser(FORMS, find, _act, rng).fill(_single(tale, single), WANTED)
     return tuple(
         Question(
             FORMS[form].kind,
@@ -325,6 +325,11 @@ def _questions(tale: Tale, split: str, rng: np.random.Generator) -> tuple[Questi
         )
         for form, ask in chosen
     )
+
+
+def _act(ask: Ask) -> str:
+    """What it was that is asked about when it is asked how long ago."""
+    return ask.about.get("does", "")
 
 
 def _single(tale: Tale, chooser: Chooser) -> list[Asked]:

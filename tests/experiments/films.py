@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 import numpy as np
@@ -30,26 +30,35 @@ def same_pixels(one: Film, two: Film) -> bool:
     return all(np.array_equal(a.pixels, b.pixels) for a, b in zip(one, two, strict=True))
 
 
-def guess(train: Iterable[Question], test: Iterable[Question]) -> dict[str, tuple[float, float, int]]:
-    """How often a guesser is right that knows texts only, kind by kind; what chance would give; of how many.
+def text_only(question: Question) -> str:
+    """What one knows who has read the question."""
+    text = question.text.lower().rstrip("?")
+    return text.replace("what's", "what is").replace("where's", "where is")
 
-    It says what was most often right for that text in training, or, of texts it has not seen, for that kind.
+
+def clock_only(question: Question) -> str:
+    """What one knows who knows the kind of the question and when it is asked."""
+    return f"{question.kind} {len(question.choices)} {question.at_s // 1.5}"
+
+
+def guess(
+    train: Iterable[Question], test: Iterable[Question], cue: Callable[[Question], str] = text_only
+) -> dict[str, tuple[float, float, int]]:
+    """How often a guesser is right that has not seen the film, kind by kind; what chance would give; of how many.
+
+    It says what was most often right for that cue in training, or, of cues that are new, for that kind.
     """
-    texts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    cues: defaultdict[str, Counter[str]] = defaultdict(Counter)
     kinds: defaultdict[tuple[str, tuple[str, ...]], Counter[str]] = defaultdict(Counter)
     for question in train:
-        texts[_plain(question.text)][question.answer] += 1
+        cues[cue(question)][question.answer] += 1
         kinds[question.kind, question.choices][question.answer] += 1
     rows: defaultdict[str, list[tuple[bool, float]]] = defaultdict(list)
     for question in test:
-        known = texts.get(_plain(question.text)) or kinds[question.kind, question.choices]
+        known = cues.get(cue(question)) or kinds[question.kind, question.choices]
         said = max(question.choices, key=lambda choice, known=known: known[choice])  # type: ignore[misc]
         rows[question.kind].append((said == question.answer, 1 / len(question.choices)))
     return {
         kind: (float(np.mean([r for r, _ in row])), float(np.mean([c for _, c in row])), len(row))
         for kind, row in rows.items()
     }
-
-
-def _plain(text: str) -> str:
-    return text.lower().rstrip("?").replace("what's", "what is").replace("where's", "where is")
