@@ -23,13 +23,14 @@ COLOUR_NAMES = tuple(COLOURS)
 
 @dataclass(frozen=True)
 class Ask:
-    """A question without its words: `about` fills the gaps in a phrasing."""
+    """A question without its words: `about` fills the gaps in a phrasing, `who` is the thing, whatever it is called."""
 
     answer: str
     choices: tuple[str, ...]
     at_s: float
     span: Span  # what one must have seen
     about: dict[str, str] = field(default_factory=dict)
+    who: Thing | None = None
 
 
 Finder = Callable[[Any, float], Iterator[Ask]]
@@ -184,4 +185,4 @@ def where(plan: Plan, at: float) -> Iterator[Ask]:
         place = ninth(*thing.place(at))
         for name in names(plan, thing, at):
             if place is not None:
-                yield Ask(place, PLACES, at, since_last(thing, at), {"thing": name})
+                yield Ask(place, PLACES, at, since_last(thing, at), {"thing": name}, thing)

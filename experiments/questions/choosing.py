@@ -18,7 +18,8 @@ from experiments.questions.plans import STILL_SHARE, Plan
 FEWEST, MOST = 14, 22
 TRIES = 200
 OFTEN = 3  # times that a form may come in one film; even ones once for each answer
-YES_ONLY = STILL_SHARE / (1 - STILL_SHARE)  # of the films in which something happens; half are asked before it too
+YES_ONLY = 2 * STILL_SHARE / (1 - STILL_SHARE)  # of the films in which something happens; still ones are asked twice
+BOTH = 0.1  # of them are asked before it and after it: no more, or the clock would tell
 
 Offer = tuple[Ask, float]
 """What could be asked, and how likely that is against the others."""
@@ -30,9 +31,14 @@ class Chooser:
     """Draws what a film is asked out of what could be asked; no form asks the same twice."""
 
     def __init__(
-        self, forms: Mapping[str, Form], find: Callable[[Form], list[Offer]], rng: np.random.Generator
+        self,
+        forms: Mapping[str, Form],
+        find: Callable[[Form], list[Offer]],
+        group: Callable[[Ask], str],
+        rng: np.random.Generator,
     ) -> None:
-        self._forms, self._find, self._rng = forms, find, rng
+        """`group` says among which offers of an even form every answer must be found: what may not tell the answer."""
+        self._forms, self._find, self._group, self._rng = forms, find, group, rng
         self._found: dict[str, list[Offer]] = {}
         self._asked: set[tuple[object, ...]] = set()
         self._last: dict[str, str] = {}
@@ -82,7 +88,7 @@ class Chooser:
         """All that the form can ask in this film; nothing if it could not be fair."""
         if form not in self._found:
             how = self._forms[form]
-            self._found[form] = _fair(self._find(how)) if how.even else self._find(how)
+            self._found[form] = self._fair(self._find(how)) if how.even else self._find(how)
         return self._found[form]
 
     def _evened(self, form: str, offers: list[Offer]) -> list[Offer]:
@@ -90,28 +96,27 @@ class Chooser:
         everything = self._offers(form)
         if not everything:
             return []
-        group = str(self._rng.choice(sorted({_group(ask) for ask, _ in everything})))
+        weights: dict[str, float] = {}
+        for ask, weight in everything:
+            weights[self._group(ask)] = max(weight, weights.get(self._group(ask), 0.0))
+        shares = np.array(list(weights.values()))
+        group = str(self._rng.choice(list(weights), p=shares / shares.sum()))
         free = [choice for choice in everything[0][0].choices if choice != self._last.get(form)]
         answer = str(self._rng.choice(free))
-        return [(ask, weight) for ask, weight in offers if ask.answer == answer and _group(ask) == group]
+        return [(ask, weight) for ask, weight in offers if ask.answer == answer and self._group(ask) == group]
+
+    def _fair(self, offers: list[Offer]) -> list[Offer]:
+        """Those in whose group every answer can be the right one."""
+        answers: dict[str, set[str]] = {}
+        for ask, _ in offers:
+            answers.setdefault(self._group(ask), set()).add(ask.answer)
+        return [(ask, weight) for ask, weight in offers if len(answers[self._group(ask)]) == len(ask.choices)]
 
     def _subject(self, form: str, ask: Ask) -> tuple[object, ...]:
         """What may not be asked twice: the same with the same answer, but for what every film is asked."""
         how = self._forms[form]
-        return (form, ask.answer, ask.at_s if how.once or how.again else None, *ask.about.values())
-
-
-def _fair(offers: list[Offer]) -> list[Offer]:
-    """Those in whose group every answer can be the right one."""
-    answers: dict[str, set[str]] = {}
-    for ask, _ in offers:
-        answers.setdefault(_group(ask), set()).add(ask.answer)
-    return [(ask, weight) for ask, weight in offers if len(answers[_group(ask)]) == len(ask.choices)]
-
-
-def _group(ask: Ask) -> str:
-    """What decides, beside the form, how likely an answer is: what a thing did."""
-    return ask.about.get("does", "")
+        words = [word for gap, word in ask.about.items() if gap != "thing" or ask.who is None]
+        return (form, ask.answer, ask.at_s if how.once or how.again else None, id(ask.who), *words)
 
 
 # Painted worlds
@@ -128,26 +133,31 @@ class Moment:
 def choose(plan: Plan, fps: float, rng: np.random.Generator) -> list[Asked]:
     """What the film of a plan is asked."""
     some = moments(plan, fps, rng)
-    many = [Moment(t, 1.0) for t in quiet_ticks(plan, fps)[::2]]
+    many = [Moment(t, 1.0) for t in quiet_ticks(plan, fps)]
 
     def find(form: Form) -> list[Offer]:
         when = many if form.kind == "when" else some
         return [(ask, moment.weight) for moment in when for ask in form.find(plan, moment.at_s)]
 
-    chooser = Chooser(FORMS, find, rng)
+    chooser = Chooser(FORMS, find, _hour, rng)
     return chooser.fill(_certain(plan, chooser, rng), int(rng.integers(FEWEST, MOST + 1)))
+
+
+def _hour(ask: Ask) -> str:
+    """So that the clock does not tell the answer: the moment, or about the moment where it is asked how long ago."""
+    return f"{ask.at_s // 2.0}" if "does" in ask.about else f"{ask.at_s}"
 
 
 def _certain(plan: Plan, chooser: Chooser, rng: np.random.Generator) -> list[Asked]:
     """What is asked in every film, so that a coin of the plan decides the answer."""
     found = [asked for form, how in FORMS.items() if how.once and form != "happened" for asked in chooser.draw(form)]
     if not plan.spans:
-        return found + chooser.draw("happened", "no")
+        return found + chooser.draw("happened", "no") + chooser.draw("happened", "no")
     lot = rng.random()
     if lot < YES_ONLY:
         return found + chooser.draw("happened", "yes")
     both = chooser.draw("happened", "no") + chooser.draw("happened", "yes")
-    return found + both if len(both) == 2 and lot < YES_ONLY + 0.5 else found
+    return found + both if len(both) == 2 and lot < YES_ONLY + BOTH else found
 
 
 def moments(plan: Plan, fps: float, rng: np.random.Generator) -> list[Moment]:

@@ -56,7 +56,8 @@ class Clip:
     def __call__(self, k: int) -> Pixels:
         frames = _frames(self.path, self.most if self.held is None else self.held + 1)
         lap = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
-        return frames[lap[(k if self.held is None else self.held) % len(lap)]]
+        shown: Pixels = frames[lap[(k if self.held is None else self.held) % len(lap)]]
+        return shown
 
 
 def made_backdrops(count: int = 24, seed: int = 0) -> list[Made]:
@@ -106,7 +107,7 @@ def _make(kind: str, seed: int) -> Pixels:
         "room": _room,
         "texture": _texture,
     }
-    return np.clip(np.rint(drawn[kind](rng)), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(drawn[kind](rng)), 0, 255), np.uint8)
 
 
 def _pale(rng: np.random.Generator) -> NDArray[np.float64]:
@@ -143,4 +144,4 @@ def _room(rng: np.random.Generator) -> NDArray[np.float64]:
         top = max(0, base - h)
         out[top : max(base, top + 1), x : x + w] = _pale(rng)
         out[top : max(base, top + 1), x : x + 2] *= 0.75
-    return out + cv2.resize(rng.normal(0, 2.5, (64, 64, 1)), SIZE)[..., None]
+    return np.asarray(out + cv2.resize(rng.normal(0, 2.5, (64, 64, 1)), SIZE)[..., None])

@@ -13,6 +13,7 @@ from experiments.questions.plans import PLACES, Plan, ninth
 from experiments.questions.things import COLOURS, SHAPES, SIDES, Span, Thing
 
 AGES = {"just now": (0.2, 0.95), "a few seconds ago": (1.5, 3.5), "longer ago": (4.6, 10.0)}
+SOON_S = 1.5
 WAYS = ("left", "right", "up", "down")
 
 
@@ -27,7 +28,7 @@ def moved(plan: Plan, at: float) -> Iterator[Ask]:
             continue
         span = (thing.move.start_s, at) if thing.move and did else (thing.ready_s, at)
         for name in called(plan, thing, at):
-            yield Ask("yes" if did else "no", YES_NO, at, span, {"thing": name})
+            yield Ask("yes" if did else "no", YES_NO, at, span, {"thing": name}, thing)
 
 
 def direction(plan: Plan, at: float) -> Iterator[Ask]:
@@ -35,7 +36,7 @@ def direction(plan: Plan, at: float) -> Iterator[Ask]:
     for thing in standing(plan, at):
         if thing.move and thing.move.end_s <= at and not (thing.came and thing.entry in SIDES):
             for name in called(plan, thing, at):
-                yield Ask(thing.move.way, WAYS, at, (thing.move.start_s, at), {"thing": name})
+                yield Ask(thing.move.way, WAYS, at, (thing.move.start_s, at), {"thing": name}, thing)
 
 
 def came_from(plan: Plan, at: float) -> Iterator[Ask]:
@@ -43,7 +44,7 @@ def came_from(plan: Plan, at: float) -> Iterator[Ask]:
     for thing in standing(plan, at):
         if thing.came and thing.entry in SIDES:
             for name in called(plan, thing, at):
-                yield Ask(thing.entry, tuple(SIDES), at, thing.came, {"thing": name})
+                yield Ask(thing.entry, tuple(SIDES), at, thing.came, {"thing": name}, thing)
 
 
 def added(plan: Plan, at: float) -> Iterator[Ask]:
@@ -60,7 +61,7 @@ def came_later(plan: Plan, at: float) -> Iterator[Ask]:
     for thing in standing(plan, at):
         for name in called(plan, thing, at):
             span = (thing.start_s, at) if thing.came else (0.0, at)
-            yield Ask("yes" if thing.came else "no", YES_NO, at, span, {"thing": name})
+            yield Ask("yes" if thing.came else "no", YES_NO, at, span, {"thing": name}, thing)
 
 
 def added_what(plan: Plan, at: float, wanted: str) -> Iterator[Ask]:
@@ -79,7 +80,7 @@ def still_there(plan: Plan, at: float) -> Iterator[Ask]:
             stays = thing.shows(at)
             span = (at, at) if stays or thing.went is None else (thing.went[0], at)
             for name in called(plan, thing, at):
-                yield Ask("yes" if stays else "no", YES_NO, at, span, {"thing": name})
+                yield Ask("yes" if stays else "no", YES_NO, at, span, {"thing": name}, thing)
 
 
 def gone_what(plan: Plan, at: float, wanted: str) -> Iterator[Ask]:
@@ -116,12 +117,12 @@ def when(plan: Plan, at: float) -> Iterator[Ask]:
         acts += [("move", (thing.move.start_s, thing.move.end_s))] if thing.move and not _slid(thing) else []
         acts += [("change its colour", (thing.change.at_s,) * 2)] if thing.change else []
         for does, span in acts:
-            if span[1] <= at and (age := age(span, at)):
+            if span[1] <= at and (ago := age(span, at)):
                 for name in called(plan, thing, at):
-                    yield Ask(age, tuple(AGES), at, (span[0], at), {"thing": f"the {name}", "does": does})
+                    yield Ask(ago, tuple(AGES), at, (span[0], at), {"thing": f"the {name}", "does": does}, thing)
     flashes = _flashed(plan, at)
-    if len(flashes) == 1 and (age := age(flashes[0].spans[0], at)):
-        yield Ask(age, tuple(AGES), at, flashes[0].spans[0], {"thing": "something", "does": "flash up"})
+    if len(flashes) == 1 and (ago := age(flashes[0].spans[0], at)):
+        yield Ask(ago, tuple(AGES), at, flashes[0].spans[0], {"thing": "something", "does": "flash up"})
 
 
 def _slid(thing: Thing) -> bool:
@@ -191,8 +192,10 @@ def brief_what(plan: Plan, at: float, wanted: str) -> Iterator[Ask]:
 
 
 def happened(plan: Plan, at: float) -> Iterator[Ask]:
-    """Did any of the shapes do anything at all?"""
+    """Did any of the shapes do anything at all? Not asked so soon that hardly anything can have happened."""
     over = [span for span in plan.spans if span[1] <= at]
+    if at < SOON_S:
+        return
     if over:
         lasting = any(thing.spans and thing.spans[0][1] <= at for thing in plan.things)
         yield Ask("yes", YES_NO, at, (over[0][0], at) if lasting else over[0])
@@ -216,7 +219,7 @@ def then_where(plan: Plan, at: float) -> Iterator[Ask]:
         place = ninth(*thing.place(0.0))
         if place is not None and not (thing.change and thing.change.at_s <= at):
             for name in names(plan, thing, at):
-                yield Ask(place, PLACES, at, _first(thing, at), {"thing": name})
+                yield Ask(place, PLACES, at, _first(thing, at), {"thing": name}, thing)
 
 
 def then_there(plan: Plan, at: float) -> Iterator[Ask]:

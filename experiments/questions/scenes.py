@@ -19,7 +19,7 @@ import numpy as np
 
 from edge_gate.scene import Scene
 from edge_gate.scene_script import Box, SceneEvent, Span
-from edge_gate.scene_variants import PORTRAITS
+from edge_gate.scene_variants import LAP_S, PORTRAITS
 from edge_gate.source import Frame
 from experiments.questions import Film, Question
 from experiments.questions.asking import NUMBERS, YES_NO, Ask, Form
@@ -34,6 +34,7 @@ SHORTEST_S, LONGEST_S = 8.0, 12.0
 WANTED = 18
 LATEST_START_S = 13.0  # of a window of the tour: after that hardly anything happens
 TIMES = NUMBERS[:4]  # that a lamp lights up in a lap
+PLAIN_PX = 60  # the width from which on a picture is asked about by name
 NEAR_S = 0.12  # moments nearer to a beginning or an end are not asked about
 
 
@@ -44,6 +45,11 @@ class Visit:
     name: str  # what it shows: astronaut, coffee or cat
     span: Span
     events: tuple[SceneEvent, ...]
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is large enough for everybody to see what it shows."""
+        return max(box[2] for event in self.events for _, box in event.track if box is not None) >= PLAIN_PX
 
     def box(self, t: float) -> Box | None:
         """Where it is at a time of the scene; while it rests, where it came to rest."""
@@ -81,12 +87,8 @@ def scene_film(seed: int, variant: str, split: str) -> Film:
     number = int(rng.integers(1 << 20))
     scene = Scene(SIZE, FPS, number, variant, duration_s=math.inf)
     count = round(float(rng.uniform(SHORTEST_S, LONGEST_S)) * FPS)
-    latest = (
-        min(_lap_frames(variant) - count, round(LATEST_START_S * FPS))
-        if variant == "tour"
-        else _lap_frames(variant) - count
-    )
-    first = int(rng.integers(0, max(1, latest + 1)))
+    latest = LATEST_START_S if variant == "tour" else LAP_S[variant] - LONGEST_S
+    first = int(rng.integers(0, max(1, round(latest * FPS) + 1)))
     tale = read_tale(scene, first / FPS, (first + count) / FPS)
     return Film(
         name=f"scene:{variant}:{split}:{seed}",
@@ -96,10 +98,6 @@ def scene_film(seed: int, variant: str, split: str) -> Film:
         frames=functools.partial(_frames, number, variant, first, count),
         questions=_questions(tale, split, rng),
     )
-
-
-def _lap_frames(variant: str) -> int:
-    return round(Scene(SIZE, FPS, 0, variant).duration_s * FPS)
 
 
 def _frames(number: int, variant: str, first: int, count: int) -> Iterator[Frame]:
@@ -163,7 +161,7 @@ def page(tale: Tale, t: float) -> Iterator[Ask]:
 def came_in(tale: Tale, t: float) -> Iterator[Ask]:
     """What did the only picture show that came in?"""
     over = [visit for visit in tale.visits if visit.span[0] < t]
-    if len(over) == 1 and tale.start_s <= over[0].span[0] < t - 1.0:
+    if len(over) == 1 and over[0].plain and tale.start_s <= over[0].span[0] < t - 1.0:
         yield tale.ask(over[0].name, PORTRAITS, t, over[0].span)
 
 
@@ -188,7 +186,7 @@ def where_is(tale: Tale, t: float) -> Iterator[Ask]:
 
 def _one_visit(tale: Tale, t: float) -> list[Visit]:
     here = [visit for visit in tale.visits if visit.span[0] <= t < visit.span[1]]
-    return here if len(here) == 1 else []
+    return here if len(here) == 1 and here[0].plain else []
 
 
 def _whole(box: Box) -> bool:
@@ -210,7 +208,13 @@ def way(tale: Tale, t: float) -> Iterator[Ask]:
     for visit in tale.visits[-1:] if len({visit.name for visit in tale.visits}) == len(tale.visits) else ():
         for event in visit.events:
             boxes = [box for _, box in event.track if box is not None]
-            if event.kind == "move" and tale.start_s <= event.start_s and event.end_s < t and tale.variant != "scroll":
+            if (
+                event.kind == "move"
+                and visit.plain
+                and tale.start_s <= event.start_s
+                and event.end_s < t
+                and tale.variant != "scroll"
+            ):
                 went = boxes[-1][0] - boxes[0][0]
                 if abs(went) >= 12:
                     right = "right" if went > 0 else "left"
@@ -219,7 +223,7 @@ def way(tale: Tale, t: float) -> Iterator[Ask]:
 
 def still_here(tale: Tale, t: float) -> Iterator[Ask]:
     """Is the picture of a cat still there?"""
-    seen = [visit for visit in tale.visits if visit.span[0] < t - 0.5]
+    seen = [visit for visit in tale.visits if visit.span[0] < t - 0.5 and visit.plain]
     for visit in seen:
         alone = sum(visit.name == other.name for other in tale.visits) == 1
         ends = [(event.start_s, event.end_s) for event in visit.events if event.kind == "leave"]
@@ -245,12 +249,13 @@ def lamp_times(tale: Tale, t: float) -> Iterator[Ask]:
 
 
 def how_long(tale: Tale, t: float) -> Iterator[Ask]:
-    """How long ago did a picture come in, did the lamp light up for the last time, was a page taken away?"""
-    acts = [("a picture come in", visit.span[0]) for visit in tale.visits if tale.start_s <= visit.span[0] < t][-1:]
-    acts += [("a lamp light up", end) for _, end in tale.lamps if end < t][-1:]
-    for does, at in acts:
-        if found := age((at, at), t):
-            yield tale.ask(found, tuple(AGES), t, (at, at), does=does)
+    """How long ago did a picture come in, or did a lamp light up for the last time?"""
+    entries = [(visit.span[0], visit.events[0].end_s) for visit in tale.visits]
+    acts = [("a picture come in", span) for span in entries if tale.start_s <= span[0] < t][-1:]
+    acts += [("a lamp light up", span) for span in tale.lamps if span[0] < t][-1:]
+    for does, span in acts:
+        if found := age(span, t):
+            yield tale.ask(found, tuple(AGES), t, span, does=does)
 
 
 def which_first(tale: Tale, t: float) -> Iterator[Ask]:
@@ -259,7 +264,7 @@ def which_first(tale: Tale, t: float) -> Iterator[Ask]:
     names = [visit.name for visit in over]
     for a in over:
         for b in over:
-            if a.name != b.name and names.count(a.name) == names.count(b.name) == 1:
+            if a.plain and b.plain and a.name != b.name and names.count(a.name) == names.count(b.name) == 1:
                 first = min(a, b, key=lambda visit: visit.span[0]).name
                 span = min(a.span[0], b.span[0]), max(a.span[1], b.span[1])
                 yield tale.ask(first, (a.name, b.name), t, span, one=a.name, two=b.name)
@@ -307,8 +312,8 @@ def _questions(tale: Tale, split: str, rng: np.random.Generator) -> tuple[Questi
     def find(form: Form) -> list[Offer]:
         return [(ask, w) for t, w in zip(times, weights, strict=True) for ask in form.find(tale, t)]
 
-    single = Chooser({form: replace(how, even=False) for form, how in FORMS.items()}, find, rng)
-    chosen = Chooser(FORMS, find, rng).fill(_single(tale, single), WANTED)
+    single = Chooser({form: replace(how, even=False) for form, how in FORMS.items()}, find, _act, rng)
+    chosen = Chooser(FORMS, find, _act, rng).fill(_single(tale, single), WANTED)
     return tuple(
         Question(
             FORMS[form].kind,
@@ -320,6 +325,11 @@ def _questions(tale: Tale, split: str, rng: np.random.Generator) -> tuple[Questi
         )
         for form, ask in chosen
     )
+
+
+def _act(ask: Ask) -> str:
+    """What it was that is asked about when it is asked how long ago."""
+    return ask.about.get("does", "")
 
 
 def _single(tale: Tale, chooser: Chooser) -> list[Asked]:

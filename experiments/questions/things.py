@@ -105,7 +105,7 @@ def _stencil(look: Look) -> Floats:
         points = np.rint(middle + radius * np.asarray(outline) @ spin).astype(np.int32)
         cv2.fillPoly(fine, [points], level)
     small = cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA)
-    return cv2.GaussianBlur(small, (3, 3), 0).astype(np.float32) / 255
+    return np.asarray(cv2.GaussianBlur(small, (3, 3), 0) / 255, np.float32)
 
 
 Outline = list[tuple[float, float]]

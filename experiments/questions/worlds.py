@@ -24,7 +24,7 @@ from experiments.questions.choosing import choose
 from experiments.questions.forms import FORMS
 from experiments.questions.phrasings import PHRASINGS, say
 from experiments.questions.plans import SIZE, Plan, draw_plan
-from experiments.questions.things import Pixels, paint
+from experiments.questions.things import Pixels, Pose, paint
 
 Backdrop = Callable[[int], Pixels]
 """The picture (H, W, 3) behind the things in frame k; of any size, it is made to cover the frame."""
@@ -63,7 +63,7 @@ def _noise_bank(quarters: int) -> NDArray[np.int16]:
     """Noise of a standard deviation of so many quarters, to cut frames from: (H, W, 3)."""
     rng = np.random.default_rng([quarters, 17])
     noise = rng.standard_normal((SIZE[1] + BANK_PX, SIZE[0] + BANK_PX, 3), np.float32) * np.float32(quarters / 4)
-    return np.rint(noise).astype(np.int16)
+    return np.asarray(np.rint(noise), np.int16)
 
 
 def world(seed: int, split: str, backdrops: Sequence[Backdrop]) -> Film:
@@ -104,15 +104,15 @@ def _questions(plan: Plan, split: str, rng: np.random.Generator) -> tuple[Questi
 
 def render(plan: Plan, backdrop: Backdrop, camera: Camera) -> Iterator[Frame]:
     """The film's frames, one by one. What neither moves nor changes is painted once."""
-    before: tuple[int, list[object]] | None = None
+    before: tuple[Pixels, list[Pose | None]] | None = None
     painted = backdrop(0)
     for k in range(round(plan.duration_s * FPS)):
         t = k / FPS
         ground = backdrop(k)
-        now = id(ground), [thing.pose(t, SIZE) for thing in plan.everything]
-        if now != before:
+        poses = [thing.pose(t, SIZE) for thing in plan.everything]
+        if before is None or ground is not before[0] or poses != before[1]:
             painted = paint(_covering(ground), plan.everything, t)
-            held, before = ground, now  # noqa: F841  # held: while it lives no other picture has its id
+            before = ground, poses
         yield Frame(camera.spoil(painted, k), t, k)
 
 

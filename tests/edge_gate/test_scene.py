@@ -76,6 +76,11 @@ def test_seeds_and_laps_differ() -> None:
     assert tour.lap_events(1) == Scene(duration_s=48.0).events[len(tour.events) :]
 
 
+def test_every_seed_has_events_inside_the_frame() -> None:
+    for seed in range(12):  # among them large pictures that go far
+        assert all(event.track[0][1] is not None for event in scene("events", seed=seed).events)
+
+
 def test_noise_can_be_left_out() -> None:
     silent = Scene(SMALL, noise=False)
     assert np.array_equal(silent.frame(4).pixels, silent.clean_frame(4).pixels)
