@@ -36,7 +36,7 @@ POLICIES = (
     ("dtd", "0.7", 0.04),
     ("rlt", "0.1", 0.03),
 )
-SCENES = ("tour", "events", "still", "pan", "handheld")
+SCENES = ("tour", "events", "tour", "scroll", "tour", "still", "tour", "pan")
 
 
 @dataclass(frozen=True)

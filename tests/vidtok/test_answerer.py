@@ -198,10 +198,12 @@ def test_what_cannot_be_read_in_time_gives_way_to_what_is_newer(model: Answerer)
 def test_where_an_answer_looked_is_told_in_places_of_the_canvas(model: Answerer) -> None:
     watch = watched(model, list(film(np.random.default_rng(11), 2, share=1.0)), [0.0, 1.0])
     answer = answer_of(model, watch)
-    places = looked_at(watch, answer)
+    assert watch.told is not None
+    canvas = watch.told.canvas
+    places = looked_at(answer, canvas)
     assert places.shape == (GRID.rows, GRID.cols)
     assert 0 < places.sum() <= answer.looked.sum() + 1e-5 <= 1 + 1e-4
-    assert not places[~watch.told.canvas.visible()].any()  # type: ignore[union-attr]
+    assert not places[~canvas.visible()].any()
 
 
 def test_words_before_any_picture_are_no_error(model: Answerer) -> None:

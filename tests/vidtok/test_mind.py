@@ -94,7 +94,7 @@ def test_an_interrupted_answer_leaves_room_and_no_trace() -> None:
             for _ in range(2 * MOST_QUESTIONS):
                 words = mind.ask("a", "what is it?")
                 await anext(words)
-                await words.aclose()  # type: ignore[attr-defined]
+                await words.aclose()
             assert (await whole(mind, "a")).text is not None
 
     run(go)

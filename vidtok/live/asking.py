@@ -11,7 +11,7 @@ A client that goes away interrupts its answer.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -21,7 +21,7 @@ from vidtok.model.answerer import Answer
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, web  # isort: skip - after our own, which says what is missing
 
-Ask = Callable[[str, str], AsyncIterator[str | Answer]]
+Ask = Callable[[str, str], AsyncGenerator[str | Answer, None]]
 MOST_TEXT = 400
 MOST_LINE = 64 * 1024
 SILENCE_S = 60.0
@@ -35,7 +35,7 @@ def add_questions(listener: HttpListener, streams: Callable[[], Mapping[str, Map
         if refusal is not None:
             return listener.refuse(request, refusal)
         name, text = _question(await listener.body(request), list(streams()))
-        async with aclosing(_closable(ask(name, text))) as words:
+        async with aclosing(ask(name, text)) as words:
             return await _tell(request, name, words)
 
     async def listed(request: web.Request) -> web.Response:
@@ -46,11 +46,6 @@ def add_questions(listener: HttpListener, streams: Callable[[], Mapping[str, Map
 
     listener.app.router.add_post("/ask", answer)
     listener.app.router.add_get("/streams", listed)
-
-
-async def _closable(words: AsyncIterator[str | Answer]) -> AsyncIterator[str | Answer]:
-    async for word in words:
-        yield word
 
 
 def _question(body: str, streams: list[str]) -> tuple[str, str]:

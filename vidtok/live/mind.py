@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from vidtok.canvas import Canvas
@@ -92,7 +92,7 @@ class Mind:
         """What the model knows of a stream; to look at."""
         return self._watches[stream]
 
-    async def ask(self, stream: str, text: str) -> AsyncIterator[str | Answer]:
+    async def ask(self, stream: str, text: str) -> AsyncGenerator[str | Answer, None]:
         """Words of the answer as they are found, then the whole. Closing the iterator interrupts it at once."""
         if stream not in self._watches:
             raise ModelError(f"{stream}: no such stream; there are {', '.join(self._watches) or 'none now'}")

@@ -1,8 +1,9 @@
-"""The server: answers WebRTC offers, keeps each stream's canvas, reads it with the model. It never sees a pixel.
+"""The server: answers WebRTC offers, keeps each stream's canvas, has the model read it. It never sees a pixel.
 
-endpoint --Connection--> events --Receiver--> canvas --newest only, in a thread--> Reader --> report
-                                      ^                                                        |
-                                      +-- feedback: the server's own caps
+endpoint --Connection--> events --Receiver--> canvas --every one--> Mind <--questions-- HTTP, --tell-me
+                                      ^         |                     |
+                                      |         +--newest only--> Reader --labels--> report
+                                      +-- feedback <--wishing-- room, questions, where answers looked
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import asyncio
 import base64
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -32,22 +33,39 @@ from transport.states import Role
 from transport.wire import CloseCode
 from vidtok.canvas import Canvas, Grid, blank
 from vidtok.entropy import load_tables
+from vidtok.errors import ModelError
+from vidtok.live.asking import add_questions
+from vidtok.live.attending import Attending
 from vidtok.live.link import LIVE, codec_hash
+from vidtok.live.mind import Mind
 from vidtok.live.receiver import Receiver, Update
 from vidtok.live.timeline import tracing
+from vidtok.model.answerer import Answer, Answerer
 from vidtok.model.reader import Reader, Sight
 from vidtok.tokenizer.edge import load_info
+
+BUILT_IN, NO_MODEL = "built-in", "none"
 
 # Rows about what happens, told as they happen: `event` names the kind.
 Report = Callable[[Mapping[str, object]], None]
 
 
 class Server:
-    """Serves any number of streams with one model."""
+    """Serves any number of streams with one model; without a mind it tells labels only."""
 
-    def __init__(self, reader: Reader, report: Report, caps: Caps | None = None, trace: Path | None = None) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        report: Report,
+        caps: Caps | None = None,
+        trace: Path | None = None,
+        mind: Mind | None = None,
+        conditions: Sequence[str] = (),
+    ) -> None:
         self.sessions: dict[str, Session] = {}  # those that are open, by the stream's name
+        self.attending: dict[str, Attending] = {}  # those that the mind watches, in order of their beginning
         self._reader, self._report, self._trace = reader, report, trace
+        self._mind, self._conditions = mind, conditions
         self._wishes = Wishes() if caps is None else Wishes(caps.kbps, caps.tokens_per_s)
         self._tables = load_tables().ready()
         self._build = codec_hash(self._tables, load_info().digest)
@@ -87,6 +105,18 @@ class Server:
             await connection.close(CloseCode.PROTOCOL_ERROR, str(error)[:100])
         finally:
             await self._finish(reading, fresh)
+            if (attending := self.attending.pop(name, None)) is not None:
+                attending.close()
+
+    def ask(self, stream: str, text: str) -> AsyncGenerator[str | Answer, None]:
+        """Words of the answer to a question about a stream, then the whole; what it means for the edge is wished."""
+        if stream not in self.attending:
+            raise ModelError(f"{stream}: no such stream; there are {', '.join(self.attending) or 'none now'}")
+        return self.attending[stream].ask(text)
+
+    def streams(self) -> dict[str, Mapping[str, object]]:
+        """What can be asked about, in order of its beginning."""
+        return {name: attending.about for name, attending in self.attending.items()}
 
     async def ended(self) -> None:
         """Wait until a stream has ended."""
@@ -107,6 +137,8 @@ class Server:
             if update is not None:
                 connection.flush()
                 self._report(self._arrival(name, receiver, update))
+                if name in self.attending:
+                    self.attending[name].show(update, self._late_s(receiver, update))
                 while not fresh.empty():
                     fresh.get_nowait()
                 fresh.put_nowait(update)
@@ -118,12 +150,35 @@ class Server:
                         **{k: receiver.meta.get(k) for k in ("source", "width", "height", "fps")},
                     }
                 )
+                self._attend(name, connection, receiver)
                 receiver.wish(self._wishes, connection.clock())
                 connection.flush()
             elif isinstance(event, Suspended | Resumed):
                 self._report({"event": type(event).__name__.lower(), "stream": name})
             elif isinstance(event, Closed):
                 self._report({"event": "closed", "stream": name, "code": event.code, "reason": event.reason})
+
+    def _attend(self, name: str, connection: Connection, receiver: Receiver) -> None:
+        """Have the mind watch a stream from its greeting on."""
+        if self._mind is None:
+            return
+
+        def state(wishes: Wishes) -> None:
+            receiver.wish(wishes, connection.clock())
+            connection.flush()
+
+        if name in self.attending:
+            self.attending[name].close()
+        assert receiver.canvas is not None
+        self.attending[name] = Attending(
+            self._mind, name, receiver.canvas, receiver.meta, self._wishes, connection.clock, state,
+            self._report, self._conditions,
+        )  # fmt: skip
+
+    @staticmethod
+    def _late_s(receiver: Receiver, update: Update) -> float:
+        """How long a patch was under way, as far as both clocks agree."""
+        return max(0.0, time.time() - (receiver.started_wall_ms + update.capture_ms) / 1000)
 
     def _arrival(self, name: str, receiver: Receiver, update: Update) -> dict[str, object]:
         return {
@@ -155,6 +210,15 @@ class Server:
         return self._reader.read(canvas), time.perf_counter() - began
 
 
+def load_mind(model: str) -> Mind | None:
+    """The model of that name, at work on nothing yet; None for NO_MODEL."""
+    if model == NO_MODEL:
+        return None
+    if model != BUILT_IN:
+        raise ModelError(f"--model {model}: there is no such model; give {BUILT_IN} or {NO_MODEL}")
+    return Mind(Answerer.load())
+
+
 def trace_path(path: Path | None, number: int) -> Path | None:
     """Where the trace of the stream of that number goes, when `path` was asked for."""
     return None if path is None else path.with_name(f"{path.stem}-{number}{path.suffix}")
@@ -183,6 +247,8 @@ async def serve(
     metrics: bool = False,
     also: Sequence[str] = (),
     ice_servers: Sequence[str] = (),
+    model: str = BUILT_IN,
+    conditions: Sequence[str] = (),
 ) -> None:
     """Listen until cancelled, or until the first stream has ended when `once` is asked for.
 
@@ -190,15 +256,19 @@ async def serve(
     """
     reader = Reader()
     reader.read(blank(Grid(64, 64)))  # the first reading keeps everything waiting: better before anybody does
-    server = Server(reader, report, caps, trace)
+    mind = load_mind(model)
+    server = Server(reader, report, caps, trace, mind, conditions)
     listener = WebRtcListener(
         host, port, token=token, on_endpoint=server.stream, max_sessions=max_sessions, ice_servers=ice_servers
     )
+    if mind is not None:
+        add_questions(listener, server.streams, server.ask)
     if metrics:
         add_metrics(listener, lambda: server.sessions)
     others = [listen(url, server.stream, token=token, max_sessions=max_sessions) for url in also]
     name = f"[{host}]" if ":" in host else host
     started: list[Listener] = []
+    thinking = None if mind is None else asyncio.create_task(mind.run())
     try:
         for each in (listener, *others):
             await each.start()
@@ -212,3 +282,7 @@ async def serve(
     finally:
         for each in started:
             await each.close()
+        if thinking is not None:
+            thinking.cancel()
+            with suppress(asyncio.CancelledError):
+                await thinking

@@ -76,7 +76,7 @@ def _most_looked(looked: NDArray[np.float32], position: tuple[int, int], sure: f
 
 
 def read(state: State, behind: float, rate: float, now: float) -> State:
-    """Canvases are being read: `behind` is the share of the room that is taken, `rate` the tokens a second that come."""
+    """Canvases are being read: `behind` is the share of their room that is taken, `rate` the tokens a second."""
     if now - state.stepped_s < STEP_S:
         return state
     if behind >= 1:

@@ -59,7 +59,8 @@ class Answer:
 
     text: str
     sure: float  # the product of its words' chances
-    looked: NDArray[np.float32]  # (kept,): how much each token of the stream was looked at; sums to 1 or less
+    looked: NDArray[np.float32]  # (n,): how much each token of the stream was looked at; sums to 1 or less
+    cell: NDArray[np.int32]  # (n, 2): whose place each of them tells of
 
 
 @dataclass(eq=False)
@@ -70,6 +71,7 @@ class Asking:
     new: New  # to be read next
     now_s: float
     looked: Tensor  # (kept when it was asked,), summed over the answer's words
+    cell: NDArray[np.int32]  # (kept when it was asked, 2)
     words: list[int] = field(default_factory=list)
     sure: float = 1.0
 
@@ -136,7 +138,7 @@ class Answerer:
         """Ask about what was read so far; the stream keeps no trace of it."""
         now = watch.now_s if now_s is None else max(now_s, watch.now_s)
         new = said(self.brain, watch.kept, question_words(self.words, text), PREFIX, now)
-        return Asking(watch.kept, new, now, torch.zeros(len(watch.kept)))
+        return Asking(watch.kept, new, now, torch.zeros(len(watch.kept)), watch.kept.cell)
 
     def think(self, told: Sequence[tuple[Watch, Tokens]], askings: Sequence[Asking] = ()) -> list[str | Answer]:
         """One pass: read these tokens, and find the next word of each answer, or that it is whole."""
@@ -155,7 +157,7 @@ class Answerer:
         asking.sure *= float(chances[word])
         if word == EOS or len(asking.words) == MOST_WORDS:
             share = asking.looked / max(len(asking.words), 1)
-            return Answer(self.words.decode(asking.words), asking.sure, share.numpy())
+            return Answer(self.words.decode(asking.words), asking.sure, share.numpy(), asking.cell)
         assert found.looked is not None
         asking.looked += found.looked[: len(asking.looked)]
         before = self.words.decode(asking.words)
@@ -176,17 +178,11 @@ class Answerer:
                 return
 
 
-def looked_at(watch: Watch, answer: Answer) -> NDArray[np.float32]:
-    """(rows, cols) of the canvas: how much each place was looked at, whichever of its tokens it was.
-
-    Only until the stream goes on: then what was looked at may be forgotten.
-    """
-    assert watch.told is not None
-    canvas = watch.told.canvas
+def looked_at(answer: Answer, canvas: Canvas) -> NDArray[np.float32]:
+    """(rows, cols) of the canvas: how much each place was looked at, whichever of its tokens it was."""
     rows, cols = canvas.depth.shape
     out = np.zeros((rows, cols), np.float32)
-    row = watch.kept.cell[:, 0] - canvas.position[1] // CELL
-    col = watch.kept.cell[:, 1] - canvas.position[0] // CELL
+    row, col = answer.cell[:, 0] - canvas.position[1] // CELL, answer.cell[:, 1] - canvas.position[0] // CELL
     inside = (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
     np.add.at(out, (row[inside], col[inside]), answer.looked[inside])
     return out

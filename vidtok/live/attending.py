@@ -1,0 +1,137 @@
+"""One stream as the server attends to it: the model reads it, is asked about it, and says what it wishes of the edge.
+
+update --show--> Mind           question --ask--> Mind --words--> whoever asked
+            |                      |                 |
+            +--- news: asks the user's conditions    +--- where it looked, how sure it was
+            |                      |                 |
+            +------ wishing.State of this stream ----+--> Wishes, when they have changed --> the edge
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+
+from edge_gate.wishes import Wishes
+from vidtok.canvas import Canvas
+from vidtok.edits import Kind
+from vidtok.errors import ModelError
+from vidtok.live import wishing
+from vidtok.live.mind import Mind
+from vidtok.live.receiver import Update
+from vidtok.model.answerer import MOST_WAITING, Answer, looked_at
+
+EVERY_S = 1.0  # a condition is asked about at most so often
+YES = "yes"
+RATE_S = 4.0  # over so long the rate of tokens is averaged
+
+Clock = Callable[[], float]
+Report = Callable[[Mapping[str, object]], None]
+
+
+class Attending:
+    """A stream from its greeting to its end."""
+
+    def __init__(
+        self,
+        mind: Mind,
+        name: str,
+        canvas: Canvas,
+        about: Mapping[str, object],
+        base: Wishes,
+        clock: Clock,
+        state: Callable[[Wishes], None],
+        report: Report,
+        conditions: Sequence[str] = (),
+    ) -> None:
+        self.about = about
+        self._mind, self._name, self._base, self._canvas = mind, name, base, canvas
+        self._clock, self._tell_edge, self._report = clock, state, report
+        self._wishing = wishing.State(asked_s=clock())
+        self._rate, self._rated_s = 0.0, clock()
+        self._conditions = dict.fromkeys(conditions, False)  # and whether each held when it was asked about last
+        self._noticing: asyncio.Task[None] | None = None
+        self._noticed_s = -EVERY_S
+        fps = about.get("fps")
+        mind.join(name, canvas, float(fps) if isinstance(fps, int | float) else 10.0)
+
+    def close(self) -> None:
+        """The stream has ended."""
+        self._mind.leave(self._name)
+        if self._noticing is not None:
+            self._noticing.cancel()
+
+    def show(self, update: Update, late_s: float) -> None:
+        """A patch has come."""
+        now, self._canvas = self._clock(), update.canvas
+        fade = min(1.0, max(now - self._rated_s, 1e-3) / RATE_S)
+        self._rate += fade * (update.edits.tokens / max(now - self._rated_s, 1e-3) - self._rate)
+        self._rated_s = now
+        room = self._mind.show(self._name, update.canvas, update.capture_ms / 1000, late_s)
+        behind = self._mind.behind(self._name) / MOST_WAITING if room else 1.0
+        self._wishing = wishing.read(self._wishing, behind, self._rate, now)
+        self._wish()
+        news = (update.edits.kind == Kind.SET).any()
+        if self._conditions and news and now - self._noticed_s >= EVERY_S and self._noticing is None:
+            self._noticed_s = now
+            self._noticing = asyncio.create_task(self._notice(update.capture_ms))
+
+    async def ask(self, text: str) -> AsyncGenerator[str | Answer, None]:
+        """Words of the answer, then the whole."""
+        self._wishing = wishing.asked(self._wishing, self._clock())
+        self._wish()
+        answer = None
+        try:
+            async with aclosing(self._mind.ask(self._name, text)) as words:
+                async for word in words:
+                    answer = word if isinstance(word, Answer) else None
+                    yield word
+        finally:
+            self._wishing = self._after(answer)
+            self._wish()
+
+    def _after(self, answer: Answer | None) -> wishing.State:
+        now = self._clock()
+        if answer is None:
+            return wishing.dropped(self._wishing, now)
+        looked = looked_at(answer, self._canvas)
+        return wishing.answered(self._wishing, looked, self._canvas.position, answer.sure, now)
+
+    def _wish(self) -> None:
+        self._wishing, wished = wishing.wishes(self._wishing, self._base, self._clock())
+        if wished is not None:
+            self._tell_edge(wished)
+
+    async def _notice(self, capture_ms: int) -> None:
+        """Ask about the user's conditions; tell of each that has come true."""
+        try:
+            for condition, held in list(self._conditions.items()):
+                answer = await self._whole(condition)
+                if answer is None:
+                    return
+                holds = answer.text == YES
+                self._conditions[condition] = holds
+                if holds and not held:
+                    self._report(
+                        {
+                            "event": "noticed",
+                            "stream": self._name,
+                            "condition": condition,
+                            "capture_ms": capture_ms,
+                            "sure": round(answer.sure, 3),
+                        }
+                    )
+        finally:
+            self._noticing = None
+
+    async def _whole(self, text: str) -> Answer | None:
+        """The answer to the server's own question, which is nobody's asking; None where there is no room for it."""
+        try:
+            async with aclosing(self._mind.ask(self._name, text)) as words:
+                async for word in words:
+                    if isinstance(word, Answer):
+                        return word
+        except ModelError:
+            pass
+        return None
