@@ -137,7 +137,7 @@ def way(film: Sightings) -> Answers:
     energy = _energy(film)[..., None]
     mean = (film.flow * energy).sum((1, 2)) / np.maximum(energy.sum((1, 2)), 1e-6)
     speed = (np.linalg.norm(film.flow, axis=-1) * energy[..., 0]).sum((1, 2)) / np.maximum(energy.sum((1, 2, 3)), 1e-6)
-    enough = (_moving(film).sum((1, 2)) >= 6) & (np.abs(mean[:, 0]) > 0.75 * speed) & (speed > 1.5 * MOVES)
+    enough = (_moving(film).sum((1, 2)) >= 8) & (np.abs(mean[:, 0]) > 0.85 * speed) & (speed > 1.5 * MOVES)
     return np.where(enough & _filmed(film), np.where(mean[:, 0] > 0, 1, 0), UNSURE)
 
 
@@ -235,8 +235,8 @@ def went(film: Sightings, now: int) -> tuple[str, int, int] | None:
 
 
 def raised(film: Sightings, now: int) -> tuple[str, int, int] | None:
-    """Did a hand come into view, or leave it, in the last seconds of one shot?"""
-    if _shot_age(film)[now] < LATELY:
+    """Did somebody's hand come into view, or leave it, in the last seconds of one shot?"""
+    if _shot_age(film)[now] < LATELY or film.person[now] != YES:
         return None
     for told, first, last in (("came", NO, YES), ("left", YES, NO)):
         found = _turned(film.hand, now, first, last)
@@ -255,7 +255,7 @@ def face_moved(film: Sightings, now: int) -> tuple[str, int, int] | None:
     begins, ends = float(np.median(x[:3])), float(np.median(x[-3:]))
     if np.ptp(x) < 0.04:
         return "no", since, now
-    if abs(ends - begins) < 0.1 or np.ptp(x) > 1.2 * abs(ends - begins):
+    if abs(ends - begins) < 0.12 or np.ptp(x) > 1.2 * abs(ends - begins):
         return None
     return ("right" if ends > begins else "left"), since, now
 
@@ -321,7 +321,7 @@ def colour_names(ninth: Floats) -> Answers:
         strong & (hue > 80) & (hue < 160),
         strong & (hue > 200) & (hue < 250),
         strong & (hue > 15) & (hue < 36) & (light < 140),
-        light < 35,
+        light < 24,
         pale & (light > 215),
         pale & (light > 90) & (light < 165),
     ]

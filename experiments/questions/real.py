@@ -37,9 +37,12 @@ PART = FPS + 5  # frames of a shot, at least
 FIRST = FPS  # frames that have been seen before anything is asked
 EVERY = 5  # frames between moments at which something may be asked
 MOST_ASKED, MOST_OF_KIND = 6, 2  # questions of a film, and those of one kind
-TIMES = 3  # films that are thought of for one that is kept
+TIMES = 4  # films that are thought of for one that is kept
 EVEN = 1.25  # how much more often than the rarest answer but one another may come
-STYLES = {"train": {"one": 0.35, "cut": 0.35, "photos": 0.2, "mixed": 0.1}, "test": {"one": 0.5, "cut": 0.4, "mixed": 0.1}}
+STYLES = {
+    "train": {"one": 0.35, "cut": 0.35, "photos": 0.2, "mixed": 0.1},
+    "test": {"one": 0.4, "cut": 0.35, "photos": 0.1, "mixed": 0.15},
+}
 
 
 @dataclass(eq=False)
@@ -80,12 +83,13 @@ def real_films(
     stock = clips if isinstance(clips, Stock) else open_stock(clips, cache)
     rng = np.random.default_rng([seed, split == "test"])
     plans = [plan(stock, split, rng) for _ in range(TIMES * count)]
-    offers = [(number, now, told) for number, shots in enumerate(plans) for now, told in offered(stock, shots, split)]
-    if kinds:
-        offers = [offer for offer in offers if offer[2].kind in kinds]
-    chosen = choose(offers, rng)
-    kept = sorted(chosen, key=lambda number: -len(chosen[number]))[:count]
-    return [film_of(stock, plans[n], chosen[n], f"real-{split}-{seed}-{n}", split, rng) for n in sorted(kept)]
+    offers = [(number, now, told) for number, shots in enumerate(plans) for now, told in offered(stock, shots)]
+    offers = [offers[index] for index in rng.permutation(len(offers)) if not kinds or offers[index][2].kind in kinds]
+    if split == "test":
+        offers = list({matter(plans[number], now, told): (number, now, told) for number, now, told in offers}.values())
+    kept = worthiest(choose(offers), count)
+    chosen = choose([offer for offer in offers if offer[0] in kept])
+    return [film_of(stock, plans[n], chosen[n], f"real-{split}-{seed}-{n}", split, rng) for n in sorted(chosen)]
 
 
 # Plans
@@ -163,10 +167,19 @@ def view(rng: Rng, whole: float) -> tuple[float, float, float]:
     return left, top, side
 
 
-def offered(stock: Stock, shots: Sequence[Shot], split: str) -> Iterator[tuple[int, Told]]:
-    """All that could be asked of a film; in tests nothing whose moment was shown and asked already comes twice."""
+def offered(stock: Stock, shots: Sequence[Shot]) -> Iterator[tuple[int, Told]]:
+    """All that could be asked of a film."""
     film = joined([shown(stock.found[shot.clip], shot, number) for number, shot in enumerate(shots)])
     return askable(film, range(FIRST, film.count, EVERY))
+
+
+def matter(shots: Sequence[Shot], now: int, told: Told) -> tuple[str, ...]:
+    """What a question comes to: two films that ask the same of the same half second of the same clips ask it twice."""
+    ends = np.cumsum([len(shot.frames) for shot in shots])
+    last = int(np.searchsorted(ends, now, side="right"))
+    first = int(np.searchsorted(ends, told.since, side="right"))
+    frame = shots[last].frames[now - int(ends[last])]
+    return told.kind, told.place, told.answer, *(shot.clip for shot in shots[first : last + 1]), str(frame // EVERY)
 
 
 # Balance
@@ -174,30 +187,52 @@ def offered(stock: Stock, shots: Sequence[Shot], split: str) -> Iterator[tuple[i
 Offer = tuple[int, int, Told]  # number of the film, frame, answer
 
 
-def choose(offers: Sequence[Offer], rng: Rng) -> dict[int, list[tuple[int, Told]]]:
-    """Some of what could be asked, by film: rare answers first, none more often than the clips' rarer ones allow."""
-    by_answer: dict[tuple[str, str], list[Offer]] = defaultdict(list)
+def worthiest(chosen: dict[int, list[tuple[int, Told]]], count: int) -> set[int]:
+    """The films with most questions, where each counts the more the rarer its answer is."""
+    often = Counter((told.kind, told.answer) for asked in chosen.values() for _, told in asked)
+    worth = {film: sum(often[told.kind, told.answer] ** -0.5 for _, told in chosen[film]) for film in chosen}
+    return set(sorted(worth, key=lambda film: -worth[film])[:count])
+
+
+def choose(offers: Sequence[Offer]) -> dict[int, list[tuple[int, Told]]]:
+    """Some of what could be asked, by film: in rounds, one of every answer of every kind, while all answers last.
+
+    Once a kind's answer has run out, its others come EVEN times as often as that one at most.
+    """
+    piles: dict[str, dict[str, list[Offer]]] = defaultdict(lambda: defaultdict(list))
     for offer in offers:
-        by_answer[offer[2].kind, offer[2].answer].append(offer)
+        piles[offer[2].kind][offer[2].answer].append(offer)
     chosen: dict[int, list[tuple[int, Told]]] = defaultdict(list)
     taken: Counter[tuple[str, str]] = Counter()
-    for kind in sorted({kind for kind, _ in by_answer}, key=lambda kind: _size(by_answer, kind)):
-        answers = sorted((key for key in by_answer if key[0] == kind), key=lambda key: len(by_answer[key]))
-        for answer in answers:
-            # The first rare answers set how many of the others there may be.
-            least = min((taken[other] for other in answers if taken[other]), default=len(offers))
-            for index in rng.permutation(len(by_answer[answer])):
-                number, now, told = by_answer[answer][index]
-                if taken[answer] >= max(2, EVEN * least):
-                    break
-                if _fits(chosen[number], now, told):
-                    chosen[number].append((now, told))
-                    taken[answer] += 1
+    open_kinds = {kind: answers for kind, answers in sorted(piles.items()) if len(answers) > 1}
+    while open_kinds:
+        for kind, answers in list(open_kinds.items()):
+            got = [_take(chosen, taken, pile, _limit(taken, kind, answers)) for pile in answers.values()]
+            if not any(got):
+                del open_kinds[kind]
     return {number: asked for number, asked in chosen.items() if asked}
 
 
-def _size(by_answer: dict[tuple[str, str], list[Offer]], kind: str) -> int:
-    return sum(len(offers) for key, offers in by_answer.items() if key[0] == kind)
+def _limit(taken: Counter[tuple[str, str]], kind: str, answers: dict[str, list[Offer]]) -> float:
+    """How often an answer may come now: nearly as seldom as the rarest that has run out."""
+    over = [taken[kind, answer] for answer, pile in answers.items() if not pile]
+    return max(2.0, EVEN * min(over)) if over else np.inf
+
+
+def _take(
+    chosen: dict[int, list[tuple[int, Told]]], taken: Counter[tuple[str, str]], pile: list[Offer], limit: float
+) -> bool:
+    """Take the next of a pile that its film has room for."""
+    while pile:
+        number, now, told = pile[-1]
+        if taken[told.kind, told.answer] >= limit:
+            return False
+        pile.pop()
+        if _fits(chosen[number], now, told):
+            chosen[number].append((now, told))
+            taken[told.kind, told.answer] += 1
+            return True
+    return False
 
 
 def _fits(asked: Sequence[tuple[int, Told]], now: int, told: Told) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_opening, maximum_filter1d, minimum_filter1d
+from scipy.ndimage import binary_closing, binary_opening, maximum_filter1d, minimum_filter1d
 
 from experiments.questions.categories import by_category, categories
 from experiments.questions.detectors import GRID, MOST
@@ -63,7 +63,7 @@ def sightings(labels: Labels) -> Sightings:
     """What is certain of a clip, or of a photograph."""
     count = labels.count
     faces = merge_faces(labels)
-    person, hand = person_of(labels, faces), hand_of(labels)
+    person = person_of(labels, faces)
     category = by_category(labels.classes)
     best = category.argmax(1)
     sure = lasting(category.max(1) >= SURE_CATEGORY) & lasting_same(best)
@@ -72,7 +72,7 @@ def sightings(labels: Labels) -> Sightings:
         hands=labels.hands,
         nose=np.concatenate([labels.pose[:, NOSE, :2], _nose_seen(labels)[:, None]], 1).astype(np.float32),
         person=person,
-        hand=hand,
+        hand=hand_of(labels, person),
         category=np.where(sure & (person != YES), best, UNSURE).astype(np.int16),
         screen=screen_of(labels, category, person),
         words=words_of(labels),
@@ -124,14 +124,15 @@ def _nose_seen(labels: Labels) -> Floats:
     return (inside & (points[..., 2].min(1) > 0.7)).astype(np.float32)
 
 
-def hand_of(labels: Labels) -> Ints:
-    """YES where a hand's points fit surely, NO where no palm is found and no wrist is in sight."""
+def hand_of(labels: Labels, person: Ints) -> Ints:
+    """YES where a hand's points fit surely; NO where nobody is, or somebody whose wrists are surely out of sight."""
     box = labels.hands[:, 0]
     large = np.minimum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]) >= SMALLEST_HAND
-    yes = (box[:, 4] >= SURE_HAND) & large & (labels.palms[:, 0, 4] >= 0.6)
-    wrists = labels.pose[:, WRISTS]
-    near = ((wrists[..., :2] > -0.05) & (wrists[..., :2] < 1.0)).all(2) & (wrists[..., 2] > 0.2)
-    hint = (labels.palms[:, 0, 4] > 0) | (box[:, 4] > 0) | (near.any(1) & (labels.pose_score > 0.3))
+    yes = binary_closing((box[:, 4] >= SURE_HAND) & large & (labels.palms[:, 0, 4] >= 0.6), np.ones(3, bool))
+    wrists = labels.pose[:, WRISTS, :2]
+    near = ((wrists > -0.05) & (wrists < 1.05)).all(2).any(1)
+    nowhere = (person == NO) | (person == YES) & (labels.pose_score >= SURE_POSE) & ~near
+    hint = (labels.palms[:, 0, 4] > 0) | (box[:, 4] > 0) | ~nowhere
     return three(lasting(yes), ~maximum_filter1d(hint, 2 * STEADY + 1))
 
 
