@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from experiments.questions.categories import categories
 from experiments.questions.detectors import FAINTEST, GRID
@@ -86,6 +87,7 @@ def faces(film: Sightings) -> Answers:
     return np.where(found > 0, np.minimum(found, 3), np.where(film.person == NO, 0, UNSURE))
 
 
+@lru_cache(maxsize=2)
 def count_faces(film: Sightings) -> Answers:
     """Faces that are sure and large; UNSURE where any is neither, or cut off by the frame's edge."""
     score, wide = film.faces[..., 4], film.faces[..., 2] - film.faces[..., 0]
@@ -114,7 +116,7 @@ def moves(film: Sightings) -> Answers:
     """Does anything move: yes where several places do for a while, no where not one has changed for a second."""
     moving = _moving(film).sum((1, 2))
     still = film.change.max((1, 2))
-    still = np.array([still[max(k - FPS, 0) : k + 1].max() for k in range(film.count)])
+    still = maximum_filter1d(still, FPS + 1, origin=FPS // 2, mode="nearest")
     told = _yes_no(three(moving >= 5, still < STILL))
     return np.where(_shot_age(film) >= FPS, told, UNSURE)
 
@@ -136,7 +138,7 @@ def way(film: Sightings) -> Answers:
     """Which way most of what moves goes: left or right."""
     energy = _energy(film)[..., None]
     mean = (film.flow * energy).sum((1, 2)) / np.maximum(energy.sum((1, 2)), 1e-6)
-    speed = (np.linalg.norm(film.flow, axis=-1) * energy[..., 0]).sum((1, 2)) / np.maximum(energy.sum((1, 2, 3)), 1e-6)
+    speed = (_speed(film) * energy[..., 0]).sum((1, 2)) / np.maximum(energy.sum((1, 2, 3)), 1e-6)
     enough = (_moving(film).sum((1, 2)) >= 8) & (np.abs(mean[:, 0]) > 0.85 * speed) & (speed > 1.5 * MOVES)
     return np.where(enough & _filmed(film), np.where(mean[:, 0] > 0, 1, 0), UNSURE)
 
@@ -219,6 +221,7 @@ def before(film: Sightings, now: int) -> tuple[str, int, int] | None:
 GISTS = (*categories(), PERSON)
 
 
+@lru_cache(maxsize=2)
 def gist(film: Sightings) -> Answers:
     """What a frame is of, people first."""
     return np.where(film.person == YES, len(categories()), film.category.astype(np.int64))
@@ -340,21 +343,28 @@ def _filmed(film: Sightings) -> NDArray[np.bool_]:
     return (film.filmed == YES) & (_shot_age(film) >= STEADY + 1)
 
 
+@lru_cache(maxsize=2)
 def _shot_age(film: Sightings) -> Answers:
     """Frames since the picture last changed as a whole."""
     return np.arange(film.count) - np.maximum.accumulate(np.where(film.jump != NO, np.arange(film.count), 0))
 
 
+@lru_cache(maxsize=2)
+def _speed(film: Sightings) -> Floats:
+    return np.asarray(np.sqrt((film.flow**2).sum(-1)), np.float32)
+
+
+@lru_cache(maxsize=2)
 def _moving(film: Sightings) -> NDArray[np.bool_]:
     """(T, GRID, GRID): places where something moved in the last half second."""
-    speed = np.linalg.norm(film.flow, axis=-1)
-    moving = ((speed > MOVES) & (film.change > STILL)).astype(np.float32)
+    moving = ((_speed(film) > MOVES) & (film.change > STILL)).astype(np.float32)
     return (_trailing(moving) > 0.5) & _filmed(film)[:, None, None]
 
 
+@lru_cache(maxsize=2)
 def _energy(film: Sightings) -> Floats:
     """(T, GRID, GRID): how much moved where in the last half second."""
-    energy = np.linalg.norm(film.flow, axis=-1) * np.minimum(film.change, 40)
+    energy = _speed(film) * np.minimum(film.change, 40)
     return _trailing(energy * (film.change > STILL))
 
 

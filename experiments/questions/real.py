@@ -4,7 +4,7 @@
                                        frames ---------------------------------render------------------> Frames
 
 `split="train"` shows clips in endless variation: crop, flip, zoom, speed, reversed, brightness and colour. `split="test"`
-shows windows of them as they are, and cuts from one to another. Answers are as evenly spread as the clips allow, so that
+shows windows of them, half of them framed anew, else as they are, and cuts from one to another. Answers are as evenly spread as the clips allow, so that
 who reads the questions only gets no further than guessing.
 """
 
@@ -38,6 +38,8 @@ FIRST = FPS  # frames that have been seen before anything is asked
 EVERY = 5  # frames between moments at which something may be asked
 MOST_ASKED, MOST_OF_KIND = 6, 2  # questions of a film, and those of one kind
 TIMES = 4  # films that are thought of for one that is kept
+SHARE = 0.4  # questions of a kind, for each film
+RARE = 4  # an answer that came less often is a rare one
 EVEN = 1.25  # how much more often than the rarest answer but one another may come
 STYLES = {
     "train": {"one": 0.35, "cut": 0.35, "photos": 0.2, "mixed": 0.1},
@@ -131,8 +133,8 @@ def take(stock: Stock, name: str, size: int, split: str, rng: Rng) -> Shot:
         return shot if split == "test" else varied(shot, rng, moving=rng.random() < 0.5)
     if split == "test":
         size = min(size, count)
-        begin = int(rng.integers(0, count - size + 1))
-        return Shot(name, tuple(range(begin, begin + size)))
+        begin, framed = int(rng.integers(0, count - size + 1)), view(rng, 0.5)
+        return Shot(name, tuple(range(begin, begin + size)), framed, framed)
     speed = int(rng.choice([1, 1, 1, 2])) if count > 2 * size else 1
     way = there_and_back(count)[:: speed * int(rng.choice([1, 1, -1]))]
     begin = int(rng.integers(0, len(way)))
@@ -178,8 +180,10 @@ def matter(shots: Sequence[Shot], now: int, told: Told) -> tuple[str, ...]:
     ends = np.cumsum([len(shot.frames) for shot in shots])
     last = int(np.searchsorted(ends, now, side="right"))
     first = int(np.searchsorted(ends, told.since, side="right"))
-    frame = shots[last].frames[now - int(ends[last])]
-    return told.kind, told.place, told.answer, *(shot.clip for shot in shots[first : last + 1]), str(frame // EVERY)
+    frames = shots[last].frames
+    age = now - int(ends[last]) + len(frames)
+    moment = age // FPS if frames[0] == frames[-1] else frames[age] // EVERY  # a photograph is the same for ever
+    return told.kind, told.place, told.answer, *(shot.clip for shot in shots[first : last + 1]), str(moment)
 
 
 # Balance
@@ -205,8 +209,12 @@ def choose(offers: Sequence[Offer]) -> dict[int, list[tuple[int, Told]]]:
     chosen: dict[int, list[tuple[int, Told]]] = defaultdict(list)
     taken: Counter[tuple[str, str]] = Counter()
     open_kinds = {kind: answers for kind, answers in sorted(piles.items()) if len(answers) > 1}
+    most = max(4, round(SHARE * len({number for number, _, _ in offers})))
     while open_kinds:
         for kind, answers in list(open_kinds.items()):
+            if sum(taken[kind, answer] for answer in answers) >= most:
+                del open_kinds[kind]
+                continue
             got = [_take(chosen, taken, pile, _limit(taken, kind, answers)) for pile in answers.values()]
             if not any(got):
                 del open_kinds[kind]
@@ -214,8 +222,14 @@ def choose(offers: Sequence[Offer]) -> dict[int, list[tuple[int, Told]]]:
 
 
 def _limit(taken: Counter[tuple[str, str]], kind: str, answers: dict[str, list[Offer]]) -> float:
-    """How often an answer may come now: nearly as seldom as the rarest that has run out."""
+    """How often an answer may come now: nearly as seldom as the rarest that has run out.
+
+    An answer that hardly ever is right holds the others back only where no two others are left.
+    """
     over = [taken[kind, answer] for answer, pile in answers.items() if not pile]
+    common = [number for number in over if number >= RARE]
+    if len(answers) - len(over) + len(common) >= 2:
+        over = common
     return max(2.0, EVEN * min(over)) if over else np.inf
 
 
