@@ -2,8 +2,8 @@
 
     probabilities (T, 1000) --table--> (T, len(CATEGORIES)); what belongs to none counts for none
 
-A line of the table is a category, a tab, and its labels with semicolons between; `A..B` is every label from A to B in the
-network's order.
+A line of the table is a category, a tab, and its labels with semicolons between; `A..B` is every label from A to B in
+the network's order.
 """
 
 from __future__ import annotations

@@ -123,7 +123,9 @@ class Writing:
     def __call__(self, picture: Pixels) -> tuple[Floats, Floats]:
         """Coverage (GRID, GRID) from 0 to 1 by words that were surely read, and by all that looks like a line."""
         found, _ = self._engine(np.ascontiguousarray(picture[..., ::-1]))
-        lines = [(np.asarray(box, np.float32), len(str(text).strip()), float(score)) for box, text, score in found or []]
+        lines = [
+            (np.asarray(box, np.float32), len(str(text).strip()), float(score)) for box, text, score in found or []
+        ]
         sure = [box for box, signs, score in lines if score >= SURE_WORD and signs >= 3]
         return coverage(sure, picture.shape[:2]), coverage([box for box, _, _ in lines], picture.shape[:2])
 

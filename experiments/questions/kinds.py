@@ -3,8 +3,8 @@
     Sightings of a film --state: an answer at every frame, or none--> runs --> Told: answer, since when, until when
                         --event: shots and changes in the last seconds-----^
 
-A state is asked about where it has lasted for STEADY frames; one must have seen it some time in its run. An event is asked
-about after it is over, or where it is certain that there was none.
+A state is asked about where it has lasted for STEADY frames; one must have seen it some time in its run. An event is
+asked about after it is over, or where it is certain that there was none.
 """
 
 from __future__ import annotations
@@ -229,12 +229,12 @@ def gist(film: Sightings) -> Answers:
 
 def came(film: Sightings, now: int) -> tuple[str, int, int] | None:
     """Has somebody come into view who was not there three seconds ago?"""
-    return _turned(film.person, now, NO, YES)
+    return None if _swapped(film, now) else _turned(film.person, now, NO, YES)
 
 
 def went(film: Sightings, now: int) -> tuple[str, int, int] | None:
     """Was somebody there three seconds ago who is gone now?"""
-    return _turned(film.person, now, YES, NO)
+    return None if _swapped(film, now) else _turned(film.person, now, YES, NO)
 
 
 def raised(film: Sightings, now: int) -> tuple[str, int, int] | None:
@@ -391,5 +391,13 @@ def _turned(state: NDArray[np.int8], now: int, first: int, last: int) -> tuple[s
     if then[0] == first and here[0] == last:
         lately = np.arange(since, now + 1)
         return "yes", int(lately[state[lately] == first][-1]), int(lately[state[lately] != last][-1]) + 1
-    lately_set = set(state[since : now + 1].tolist())
-    return ("no", since, now) if len(lately_set) == 1 else None
+    lately_states = state[since : now + 1]
+    changes = np.count_nonzero(np.diff(lately_states[lately_states != UNSURE]))
+    return ("no", since, now) if changes == int(then[0] != here[0]) else None
+
+
+def _swapped(film: Sightings, now: int) -> bool:
+    """Whether one shot with somebody followed another in the last seconds: perhaps with somebody else."""
+    lately = slice(max(now - LATELY, 0), now + 1)
+    cuts = np.flatnonzero(film.jump[lately] != NO)
+    return len(cuts) > 1 or (len(cuts) == 1 and film.person[now] != NO and film.person[lately][0] != NO)

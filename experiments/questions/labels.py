@@ -248,7 +248,7 @@ def done(path: Path) -> bool:
 def load_labels(path: Path) -> Labels:
     """Read what `save` wrote. Raises BenchError where it is of another build."""
     if not path.exists() or not done(path):
-        raise BenchError(f"{path}: no labels of this build; run python -m experiments.questions.labels --out {path.parent}")
+        raise BenchError(f"{path}: no labels of this build; run experiments.questions.labels --out {path.parent}")
     with np.load(path) as stored:
         return Labels(**{field.name: stored[field.name].astype(np.float32) for field in fields(Labels)})
 

@@ -1,11 +1,12 @@
 """Films of the real world with questions about them: windows of clips, cuts between them, photographs held.
 
-    clips, their labels --Stock--> Sightings --seed: Shots--> film --askable--> all that is certain --balanced--> Questions
-                                       frames ---------------------------------render------------------> Frames
+    clips, their labels --Stock--> Sightings --seed: Shots--> film --askable--> all that is certain
+                             |                                                    |balanced
+                           frames ----------------------------render--> Frames    +--> Questions
 
-`split="train"` shows clips in endless variation: crop, flip, zoom, speed, reversed, brightness and colour. `split="test"`
-shows windows of them, half of them framed anew, else as they are, and cuts from one to another. Answers are as evenly spread as the clips allow, so that
-who reads the questions only gets no further than guessing.
+`split="train"` shows clips in endless variation: crop, flip, zoom, speed, reversed, brightness and colour.
+`split="test"` shows windows of them, half of them framed anew, and cuts from one to another. Answers are as evenly
+spread as the clips allow, so that who reads the questions only gets no further than guessing.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ MOST_ASKED, MOST_OF_KIND = 6, 2  # questions of a film, and those of one kind
 TIMES = 4  # films that are thought of for one that is kept
 SHARE = 0.4  # questions of a kind, for each film
 RARE = 4  # an answer that came less often is a rare one
+MANY = 5  # answers of a kind that need not come equally often
 EVEN = 1.25  # how much more often than the rarest answer but one another may come
 STYLES = {
     "train": {"one": 0.35, "cut": 0.35, "photos": 0.2, "mixed": 0.1},
@@ -139,7 +141,7 @@ def take(stock: Stock, name: str, size: int, split: str, rng: Rng) -> Shot:
     way = there_and_back(count)[:: speed * int(rng.choice([1, 1, -1]))]
     begin = int(rng.integers(0, len(way)))
     frames = np.resize(np.roll(way, -begin), size)
-    return varied(Shot(name, tuple(int(n) for n in frames)), rng, moving=False)
+    return varied(Shot(name, tuple(int(n) for n in frames)), rng, moving=rng.random() < 0.25)
 
 
 def there_and_back(count: int) -> NDArray[np.int64]:
@@ -149,22 +151,24 @@ def there_and_back(count: int) -> NDArray[np.int64]:
 
 def varied(shot: Shot, rng: Rng, moving: bool) -> Shot:
     """Another view of it, mirrored half of the time, in another light."""
-    begins = view(rng, 0.5)
+    begins = ends = view(rng, 0.5)
+    if moving:
+        begins, ends = view(rng, 0.2, 0.5), view(rng, 0.0, 0.5)
     return replace(
         shot,
         begins=begins,
-        ends=view(rng, 0.0) if moving else begins,
+        ends=ends,
         flip=bool(rng.random() < 0.5),
         gain=float(rng.choice([1.0, rng.uniform(0.45, 1.4)])),
         tint=tuple(rng.normal(0, 8, 3).tolist()) if rng.random() < 0.5 else (0.0, 0.0, 0.0),
     )
 
 
-def view(rng: Rng, whole: float) -> tuple[float, float, float]:
+def view(rng: Rng, whole: float, least: float = 0.65) -> tuple[float, float, float]:
     """Left, top and side of a square within the frame; all of it with probability `whole`."""
     if rng.random() < whole:
         return 0.0, 0.0, 1.0
-    side = float(rng.uniform(0.65, 0.95))
+    side = float(rng.uniform(least, 0.95))
     left, top = (float(v) for v in rng.uniform(0, 1 - side, 2))
     return left, top, side
 
@@ -215,17 +219,20 @@ def choose(offers: Sequence[Offer]) -> dict[int, list[tuple[int, Told]]]:
             if sum(taken[kind, answer] for answer in answers) >= most:
                 del open_kinds[kind]
                 continue
-            got = [_take(chosen, taken, pile, _limit(taken, kind, answers)) for pile in answers.values()]
+            got = [_take(chosen, taken, pile, _limit(taken, kind, answers, most)) for pile in answers.values()]
             if not any(got):
                 del open_kinds[kind]
     return {number: asked for number, asked in chosen.items() if asked}
 
 
-def _limit(taken: Counter[tuple[str, str]], kind: str, answers: dict[str, list[Offer]]) -> float:
+def _limit(taken: Counter[tuple[str, str]], kind: str, answers: dict[str, list[Offer]], most: int) -> float:
     """How often an answer may come now: nearly as seldom as the rarest that has run out.
 
-    An answer that hardly ever is right holds the others back only where no two others are left.
+    An answer that hardly ever is right holds the others back only where no two others are left. Where there are many
+    answers none is worth a guess, as long as none has a large share.
     """
+    if len(answers) > MANY:
+        return max(float(RARE), most / MANY)
     over = [taken[kind, answer] for answer, pile in answers.items() if not pile]
     common = [number for number in over if number >= RARE]
     if len(answers) - len(over) + len(common) >= 2:

@@ -1,8 +1,11 @@
 """Questions with the frames before them on sheets of paper: how a person finds out how often the labels are wrong.
 
-    python -m experiments.questions.sheets --clips DIR [DIR ...] --labels DIR --out DIR [--split test] [--seed 0] [--each 3]
+    python -m experiments.questions.sheets --clips DIR [DIR ...] --labels DIR --out DIR
+                                           [--split test] [--seed 0] [--films 100] [--each 3]
 
-    films of a seed --so many of each kind--> a row each: eight frames up to the question, its words, its answer --> PNGs
+    films of a seed --so many of each kind--> a row each: eight frames up to the question, words, answer --> PNGs
+
+The last frame of a row is the one at which the question is asked; nothing is drawn into the frames.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ TILE, HEAD, ROWS = 160, 26, 6  # pixels of a frame and of the words over it, que
 
 def run(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.questions.sheets", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.questions.sheets", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--clips", type=Path, nargs="+", required=True, help="folders of videos or photographs")
     parser.add_argument("--labels", type=Path, required=True, help="folder of their labels")
     parser.add_argument("--out", type=Path, required=True, help="folder for the sheets")

@@ -64,6 +64,7 @@ def sightings(labels: Labels) -> Sightings:
     count = labels.count
     faces = merge_faces(labels)
     person = person_of(labels, faces)
+    hand = hand_of(labels, person)
     category = by_category(labels.classes)
     best = category.argmax(1)
     sure = lasting(category.max(1) >= SURE_CATEGORY) & lasting_same(best)
@@ -72,8 +73,8 @@ def sightings(labels: Labels) -> Sightings:
         hands=labels.hands,
         nose=np.concatenate([labels.pose[:, NOSE, :2], _nose_seen(labels)[:, None]], 1).astype(np.float32),
         person=person,
-        hand=hand_of(labels, person),
-        category=np.where(sure & (person != YES), best, UNSURE).astype(np.int16),
+        hand=hand,
+        category=np.where(sure & (person != YES) & (hand != YES), best, UNSURE).astype(np.int16),
         screen=screen_of(labels, category, person),
         words=words_of(labels),
         flow=labels.flow,
@@ -217,6 +218,8 @@ def shown(clip: Sightings, shot: Shot, number: int) -> Sightings:
     nose_in = part.nose[:, 2] * ((nose > 0.1) & (nose < 0.9)).all(1)
     rows, cols = grid_places(views, shot.flip)
     frames = np.arange(len(at))[:, None, None]
+    still = YES if shot.begins == shot.ends else NO
+    change = clip.change[between[:, None, None], rows, cols] * (step != 0)[:, None, None]
     flow = clip.flow[between[:, None, None], rows, cols] * (step / views[:, 2])[:, None, None, None]
     tint = np.concatenate([np.array(shot.tint, np.float32), np.zeros(3, np.float32)])
     return replace(
@@ -228,7 +231,8 @@ def shown(clip: Sightings, shot: Shot, number: int) -> Sightings:
         hand=still_there(part.hand, hands[:, 0, 4] >= SURE_HAND),
         words=part.words[frames, rows, cols],
         flow=flow * np.array([-1.0 if shot.flip else 1.0, 1.0], np.float32),
-        change=clip.change[between[:, None, None], rows, cols] * (step != 0)[:, None, None],
+        change=change if still == YES else np.full_like(change, 255),
+        filmed=np.minimum(part.filmed, still),  # nobody knows what moves where the view itself does
         jump=clip.jump[between],
         colour=np.clip((part.colour[:, :, ::-1] if shot.flip else part.colour) * shot.gain + tint, 0, 255),
         whole=np.full(len(at), NO if shot.zooms else YES, np.int8),
@@ -277,5 +281,6 @@ def joined(shots: Sequence[Sightings]) -> Sightings:
 def first_still(part: Sightings) -> Sightings:
     """The first frame of a shot has none before it."""
     flow, change, jump = part.flow.copy(), part.change.copy(), part.jump.copy()
-    flow[0], change[0], jump[0] = 0, 0, NO
+    flow[0], jump[0] = 0, NO
+    change[0] = change[min(1, part.count - 1)]
     return replace(part, flow=flow, change=change, jump=jump)
