@@ -93,7 +93,7 @@ def count_faces(film: Sightings) -> Answers:
     score, wide = film.faces[..., 4], film.faces[..., 2] - film.faces[..., 0]
     inside = (film.faces[..., :2].min(-1) > -0.03) & (film.faces[..., 2:4].max(-1) < 1.03)
     sure = (score >= SURE_FACE) & (wide >= SMALLEST_FACE) & inside
-    doubt = ((score >= FAINTEST) & ~sure).any(1) | ((film.person == NO) & sure.any(1))
+    doubt = ((score >= FAINTEST) & ~sure).any(1) | ((film.person != YES) & sure.any(1))  # dogs have faces too
     return np.where(doubt, UNSURE, sure.sum(1))
 
 
@@ -391,6 +391,8 @@ def _turned(state: NDArray[np.int8], now: int, first: int, last: int) -> tuple[s
     if then[0] == first and here[0] == last:
         lately = np.arange(since, now + 1)
         return "yes", int(lately[state[lately] == first][-1]), int(lately[state[lately] != last][-1]) + 1
+    if (state[max(since - 2 * FPS, 0) : since] != then[0]).any():
+        return None  # it changed a little before "the last seconds" began, or after: who can tell
     lately_states = state[since : now + 1]
     changes = np.count_nonzero(np.diff(lately_states[lately_states != UNSURE]))
     return ("no", since, now) if changes == int(then[0] != here[0]) else None

@@ -16,7 +16,7 @@ from scipy.ndimage import binary_closing, binary_opening, maximum_filter1d, mini
 
 from experiments.questions.categories import by_category, categories
 from experiments.questions.detectors import GRID, MOST
-from experiments.questions.labels import TEXT_STEP, TILE_STEP, Labels
+from experiments.questions.labels import FPS, TEXT_STEP, TILE_STEP, Labels
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int8]
@@ -26,7 +26,8 @@ SURE_FACE, SURE_POSE, SURE_HAND = 0.75, 0.8, 0.9
 SMALLEST_FACE, SMALLEST_HAND = 0.07, 0.08  # of the frame's width; nobody need answer for smaller ones
 AROUND = 10  # frames before and after in which nothing may hint at what is not there
 STEADY = 4  # frames for which something must last
-SURE_CATEGORY, NO_CATEGORY = 0.7, 0.05
+SURE_CATEGORY, NO_CATEGORY = 0.6, 0.05
+FADED = 22.0  # grey levels by which the ninths may change within a second of one scene
 NOSE, SHOULDERS, WRISTS = 0, (11, 12), (15, 16)
 
 
@@ -153,9 +154,13 @@ def words_of(labels: Labels) -> Ints:
 
 
 def jump_of(labels: Labels) -> Ints:
-    """YES where nearly every colour and place is another at once; UNSURE where much is."""
+    """YES where nearly every colour and place is another at once; UNSURE where much is, or was within a second."""
     change = labels.change.mean((1, 2))
-    return three((labels.jump > 0.5) & (change > 25), (labels.jump < 0.25) | (change < 12))
+    yes = (labels.jump > 0.5) & (change > 25)
+    means = labels.ninths[..., :3]
+    earlier = np.concatenate([means[:1].repeat(min(FPS, len(means)), 0), means])[: len(means)]
+    faded = (np.abs(means - earlier).mean((1, 2, 3)) > FADED) & ~maximum_filter1d(yes, 2 * FPS + 1)
+    return three(yes, ((labels.jump < 0.25) | (change < 12)) & ~faded)
 
 
 def three(yes: NDArray[np.bool_], no: NDArray[np.bool_]) -> Ints:
