@@ -28,6 +28,10 @@ AROUND = 10  # frames before and after in which nothing may hint at what is not 
 STEADY = 4  # frames for which something must last
 SURE_CATEGORY, NO_CATEGORY = 0.6, 0.05
 FADED = 22.0  # grey levels by which the ninths may change within a second of one scene
+ALONE = {  # what photographs are of that nobody holds or wears
+    "bird", "sea animal", "reptile", "insect", "other animal", "food", "fruit or vegetable", "building", "landscape",
+    "flower or mushroom", "screen or computer",
+}  # fmt: skip
 NOSE, SHOULDERS, WRISTS = 0, (11, 12), (15, 16)
 
 
@@ -63,12 +67,14 @@ class Sightings:
 def sightings(labels: Labels) -> Sightings:
     """What is certain of a clip, or of a photograph."""
     count = labels.count
-    faces = merge_faces(labels)
-    person = person_of(labels, faces)
-    hand = hand_of(labels, person)
     category = by_category(labels.classes)
     best = category.argmax(1)
     sure = lasting(category.max(1) >= SURE_CATEGORY) & lasting_same(best)
+    faces = merge_faces(labels)
+    person = person_of(labels, faces)
+    if count == 1 and not (sure[0] and categories()[best[0]] in ALONE):
+        person = np.where(person == NO, UNSURE, person).astype(np.int8)  # one look at helmets or backs is too few
+    hand = hand_of(labels, person)
     return Sightings(
         faces=faces,
         hands=labels.hands,
