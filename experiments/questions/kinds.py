@@ -239,14 +239,18 @@ def went(film: Sightings, now: int) -> tuple[str, int, int] | None:
 
 def raised(film: Sightings, now: int) -> tuple[str, int, int] | None:
     """Did somebody's hand come into view, or leave it, in the last seconds of one shot?"""
-    if _shot_age(film)[now] < LATELY or film.person[now] != YES:
+    since = now - LATELY
+    if since < 0 or _shot_age(film)[now] < LATELY or film.person[now] != YES:
         return None
-    for told, first, last in (("came", NO, YES), ("left", YES, NO)):
-        found = _turned(film.hand, now, first, last)
-        if found is not None and found[0] == "yes":
-            return told, found[1], found[2]
-    lately = film.hand[now - LATELY : now + 1]
-    return ("neither", now - LATELY, now) if UNSURE not in lately and len(set(lately.tolist())) == 1 else None
+    lately = film.hand[since : now + 1]
+    sure = np.flatnonzero(lately != UNSURE)
+    turns = np.flatnonzero(np.diff(lately[sure]))
+    if not len(turns):
+        return ("neither", since, now) if len(sure) >= 0.7 * len(lately) else None
+    last, first = int(sure[turns[0]]), int(sure[turns[0] + 1])  # the last frame of the old and the first of the new
+    if len(turns) > 1 or turns[0] + 1 < STEADY or len(sure) - turns[0] - 1 < STEADY:
+        return None
+    return ("came" if lately[first] == YES else "left"), since + last, since + first
 
 
 def face_moved(film: Sightings, now: int) -> tuple[str, int, int] | None:

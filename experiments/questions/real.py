@@ -40,7 +40,7 @@ EVERY = 5  # frames between moments at which something may be asked
 MOST_ASKED, MOST_OF_KIND = 6, 2  # questions of a film, and those of one kind
 TIMES = 4  # films that are thought of for one that is kept
 SHARE = 0.4  # questions of a kind, for each film
-RARE = 4  # an answer that came less often is a rare one
+RARE = 8  # an answer that came less often is a rare one
 MANY = 5  # answers of a kind that need not come equally often
 EVEN = 1.25  # how much more often than the rarest answer but one another may come
 STYLES = {
@@ -232,7 +232,7 @@ def _limit(taken: Counter[tuple[str, str]], kind: str, answers: dict[str, list[O
     answers none is worth a guess, as long as none has a large share.
     """
     if len(answers) > MANY:
-        return max(float(RARE), most / MANY)
+        return max(4.0, most / MANY)
     over = [taken[kind, answer] for answer, pile in answers.items() if not pile]
     common = [number for number in over if number >= RARE]
     if len(answers) - len(over) + len(common) >= 2:

@@ -32,6 +32,7 @@ ALONE = {  # what photographs are of that nobody holds or wears
     "bird", "sea animal", "reptile", "insect", "other animal", "food", "fruit or vegetable", "building", "landscape",
     "flower or mushroom", "screen or computer",
 }  # fmt: skip
+FINGERS = 0.09  # how far a hand reaches from its wrist, in frame widths
 NOSE, SHOULDERS, WRISTS = 0, (11, 12), (15, 16)
 
 
@@ -41,6 +42,8 @@ class Sightings:
 
     faces: Floats  # (T, MOST, 5) boxes of both networks, the surest first
     hands: Floats  # (T, MOST, 5)
+    reach: Floats  # (T, 2 * MOST + 2, 5) wherever a hand could be: hands, palms, around wrists; score 1
+    whose: Ints  # (T,) YES where a whole body is sure, so that its hands are nowhere else
     nose: Floats  # (T, 3) of the surest pose: x, y, 1 where it is in sight
     person: Ints  # (T,) YES, NO, UNSURE
     hand: Ints  # (T,)
@@ -78,6 +81,8 @@ def sightings(labels: Labels) -> Sightings:
     return Sightings(
         faces=faces,
         hands=labels.hands,
+        reach=reach_of(labels),
+        whose=np.where((person == YES) & (labels.pose_score >= SURE_POSE), YES, UNSURE).astype(np.int8),
         nose=np.concatenate([labels.pose[:, NOSE, :2], _nose_seen(labels)[:, None]], 1).astype(np.float32),
         person=person,
         hand=hand,
@@ -142,6 +147,14 @@ def hand_of(labels: Labels, person: Ints) -> Ints:
     nowhere = (person == NO) | (person == YES) & (labels.pose_score >= SURE_POSE) & ~near
     hint = (labels.palms[:, 0, 4] > 0) | (box[:, 4] > 0) | ~nowhere
     return three(lasting(yes), ~maximum_filter1d(hint, 2 * STEADY + 1))
+
+
+def reach_of(labels: Labels) -> Floats:
+    """Boxes of all that is a hand or could be one; a wrist's is as large as a hand that reaches from it."""
+    wrists = labels.pose[:, WRISTS, :2]
+    around = np.concatenate([wrists - FINGERS, wrists + FINGERS, np.ones((*wrists.shape[:2], 1), np.float32)], 2)
+    both = np.concatenate([labels.hands, labels.palms], 1)
+    return np.concatenate([both, around], 1).astype(np.float32)
 
 
 def screen_of(labels: Labels, category: Floats, person: Ints) -> Ints:
@@ -229,6 +242,7 @@ def shown(clip: Sightings, shot: Shot, number: int) -> Sightings:
     nose_in = part.nose[:, 2] * ((nose > 0.1) & (nose < 0.9)).all(1)
     rows, cols = grid_places(views, shot.flip)
     frames = np.arange(len(at))[:, None, None]
+    hidden = lasting((part.whose == YES) & out_of_view(part.reach, views, shot.flip))
     still = YES if shot.begins == shot.ends else NO
     change = clip.change[between[:, None, None], rows, cols] * (step != 0)[:, None, None]
     flow = clip.flow[between[:, None, None], rows, cols] * (step / views[:, 2])[:, None, None, None]
@@ -239,7 +253,7 @@ def shown(clip: Sightings, shot: Shot, number: int) -> Sightings:
         hands=hands,
         nose=np.concatenate([nose, nose_in[:, None]], 1),
         person=still_there(part.person, (faces[:, 0, 4] >= SURE_FACE) | (nose_in > 0)),
-        hand=still_there(part.hand, hands[:, 0, 4] >= SURE_HAND),
+        hand=np.where(hidden, NO, still_there(part.hand, hands[:, 0, 4] >= SURE_HAND)).astype(np.int8),
         words=part.words[frames, rows, cols],
         flow=flow * np.array([-1.0 if shot.flip else 1.0, 1.0], np.float32),
         change=change if still == YES else np.full_like(change, 255),
@@ -270,6 +284,13 @@ def seen_boxes(boxes: Floats, views: Floats, flip: bool) -> Floats:
     score = boxes[..., 4] * ((middle > 0.02) & (middle < 0.98)).all(-1)
     out = np.concatenate([low, high, score[..., None]], -1) * (score > 0)[..., None]
     return np.asarray(np.take_along_axis(out, np.argsort(-out[..., 4:], 1, kind="stable"), 1), np.float32)
+
+
+def out_of_view(boxes: Floats, views: Floats, flip: bool) -> NDArray[np.bool_]:
+    """(T,): whether no part of any box (T, N, 5) is in the view."""
+    corners = np.stack([seen_points(boxes[..., i : i + 2], views, flip) for i in (0, 2)])
+    outside = ((corners.max(0) < 0) | (corners.min(0) > 1)).any(-1) | (boxes[..., 4] <= 0)
+    return np.asarray(outside.all(1))
 
 
 def grid_places(views: Floats, flip: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
