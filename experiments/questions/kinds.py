@@ -245,8 +245,10 @@ def raised(film: Sightings, now: int) -> tuple[str, int, int] | None:
     lately = film.hand[since : now + 1]
     sure = np.flatnonzero(lately != UNSURE)
     turns = np.flatnonzero(np.diff(lately[sure]))
+    if UNSURE in (lately[0], lately[-1]) or len(lately) - len(sure) > (STEADY if len(turns) else 0):
+        return None
     if not len(turns):
-        return ("neither", since, now) if len(sure) >= 0.7 * len(lately) else None
+        return "neither", since, now
     last, first = int(sure[turns[0]]), int(sure[turns[0] + 1])  # the last frame of the old and the first of the new
     if len(turns) > 1 or turns[0] + 1 < STEADY or len(sure) - turns[0] - 1 < STEADY:
         return None
