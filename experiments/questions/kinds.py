@@ -16,11 +16,12 @@ from functools import lru_cache
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter1d, uniform_filter1d
+from scipy.ndimage import maximum_filter1d
 
 from experiments.questions.categories import categories
-from experiments.questions.detectors import FAINTEST, GRID
+from experiments.questions.detectors import FAINTEST
 from experiments.questions.labels import FPS
+from experiments.questions.motion import MOVES, STILL, energy_of, filmed_now, mostly, moving_places, shot_age, speed_of
 from experiments.questions.sightings import (
     NO,
     SMALLEST_FACE,
@@ -47,7 +48,6 @@ PLACES = tuple(
 )
 WHEN = ("no", "just now", "a few seconds ago")
 PERSON = "person"
-MOVES, STILL = 0.005, 4.0  # frame widths a frame; grey levels of a place that stands still, at most
 LATELY = 3 * FPS  # frames that "the last seconds" are
 JUST_NOW = FPS  # a change is "just now" for so many frames, and "a few seconds ago" after twice as many
 
@@ -114,33 +114,33 @@ def hand_where(film: Sightings) -> Answers:
 
 def moves(film: Sightings) -> Answers:
     """Does anything move: yes where several places do for a while, no where not one has changed for a second."""
-    moving = _moving(film).sum((1, 2))
+    moving = moving_places(film).sum((1, 2))
     still = film.change.max((1, 2))
     still = maximum_filter1d(still, FPS + 1, origin=FPS // 2, mode="nearest")
     told = _yes_no(three(moving >= 5, still < STILL))
-    return np.where(_shot_age(film) >= FPS, told, UNSURE)
+    return np.where(shot_age(film) >= FPS, told, UNSURE)
 
 
 def motion_where(film: Sightings) -> Answers:
     """Left, middle or right: where nearly all motion is."""
-    energy = _energy(film).sum(1)
+    energy = energy_of(film).sum(1)
     parts = np.stack([part.sum(1) for part in np.split(energy, (5, 11), 1)], 1)
-    return _mostly(film, parts, 0.75)
+    return mostly(film, parts, 0.75)
 
 
 def motion_height(film: Sightings) -> Answers:
     """Top or bottom: where nearly all motion is."""
-    energy = _energy(film).sum(2)
-    return _mostly(film, np.stack([part.sum(1) for part in np.split(energy, 2, 1)], 1), 0.85)
+    energy = energy_of(film).sum(2)
+    return mostly(film, np.stack([part.sum(1) for part in np.split(energy, 2, 1)], 1), 0.85)
 
 
 def way(film: Sightings) -> Answers:
     """Which way most of what moves goes: left or right."""
-    energy = _energy(film)[..., None]
+    energy = energy_of(film)[..., None]
     mean = (film.flow * energy).sum((1, 2)) / np.maximum(energy.sum((1, 2)), 1e-6)
-    speed = (_speed(film) * energy[..., 0]).sum((1, 2)) / np.maximum(energy.sum((1, 2, 3)), 1e-6)
-    enough = (_moving(film).sum((1, 2)) >= 8) & (np.abs(mean[:, 0]) > 0.85 * speed) & (speed > 1.5 * MOVES)
-    return np.where(enough & _filmed(film), np.where(mean[:, 0] > 0, 1, 0), UNSURE)
+    speed = (speed_of(film) * energy[..., 0]).sum((1, 2)) / np.maximum(energy.sum((1, 2, 3)), 1e-6)
+    enough = (moving_places(film).sum((1, 2)) >= 8) & (np.abs(mean[:, 0]) > 0.85 * speed) & (speed > 1.5 * MOVES)
+    return np.where(enough & filmed_now(film), np.where(mean[:, 0] > 0, 1, 0), UNSURE)
 
 
 def what(film: Sightings) -> Answers:
@@ -240,7 +240,7 @@ def went(film: Sightings, now: int) -> tuple[str, int, int] | None:
 def raised(film: Sightings, now: int) -> tuple[str, int, int] | None:
     """Did somebody's hand come into view, or leave it, in the last seconds of one shot?"""
     since = now - LATELY
-    if since < 0 or _shot_age(film)[now] < LATELY or film.person[now] != YES:
+    if since < 0 or shot_age(film)[now] < LATELY or film.person[now] != YES:
         return None
     lately = film.hand[since : now + 1]
     sure = np.flatnonzero(lately != UNSURE)
@@ -258,7 +258,7 @@ def raised(film: Sightings, now: int) -> tuple[str, int, int] | None:
 def face_moved(film: Sightings, now: int) -> tuple[str, int, int] | None:
     """Did the one face go to the left or to the right in the last two seconds?"""
     since = now - 2 * FPS
-    if since < 0 or _shot_age(film)[now] < now - since or not (count_faces(film)[since : now + 1] == 1).all():
+    if since < 0 or shot_age(film)[now] < now - since or not (count_faces(film)[since : now + 1] == 1).all():
         return None
     x = _middle(film.faces[since : now + 1, 0])
     begins, ends = float(np.median(x[:3])), float(np.median(x[-3:]))
@@ -343,47 +343,6 @@ def _yes_no(state: NDArray[np.int8]) -> Answers:
 
 def _middle(box: Floats) -> Floats:
     return (box[..., 0] + box[..., 2]) / 2
-
-
-def _filmed(film: Sightings) -> NDArray[np.bool_]:
-    return (film.filmed == YES) & (_shot_age(film) >= STEADY + 1)
-
-
-@lru_cache(maxsize=2)
-def _shot_age(film: Sightings) -> Answers:
-    """Frames since the picture last changed as a whole."""
-    return np.arange(film.count) - np.maximum.accumulate(np.where(film.jump != NO, np.arange(film.count), 0))
-
-
-@lru_cache(maxsize=2)
-def _speed(film: Sightings) -> Floats:
-    return np.asarray(np.sqrt((film.flow**2).sum(-1)), np.float32)
-
-
-@lru_cache(maxsize=2)
-def _moving(film: Sightings) -> NDArray[np.bool_]:
-    """(T, GRID, GRID): places where something moved in the last half second."""
-    moving = ((_speed(film) > MOVES) & (film.change > STILL)).astype(np.float32)
-    return (_trailing(moving) > 0.5) & _filmed(film)[:, None, None]
-
-
-@lru_cache(maxsize=2)
-def _energy(film: Sightings) -> Floats:
-    """(T, GRID, GRID): how much moved where in the last half second."""
-    energy = _speed(film) * np.minimum(film.change, 40)
-    return _trailing(energy * (film.change > STILL))
-
-
-def _trailing(values: Floats) -> Floats:
-    """Mean over a frame and the four before it."""
-    return np.asarray(uniform_filter1d(values, 5, axis=0, origin=2), np.float32)
-
-
-def _mostly(film: Sightings, parts: Floats, share: float) -> Answers:
-    """The part (T, P) that has most of the motion, where the camera stands and something moves."""
-    moving = _moving(film).sum((1, 2))
-    sure = (moving >= 5) & (moving < 0.3 * GRID * GRID) & (parts.max(1) > share * parts.sum(1)) & _filmed(film)
-    return np.where(sure, parts.argmax(1), UNSURE)
 
 
 def _turned(state: NDArray[np.int8], now: int, first: int, last: int) -> tuple[str, int, int] | None:
