@@ -33,7 +33,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3"; exit 1; }
 	@s=$$(date +%s); $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --upgrade pip && echo "   virtual environment  $$(( $$(date +%s) - s )) s"
 	@s=$$(date +%s); $(BIN)/python -m pip install --quiet -c constraints.txt torch && echo "   torch                $$(( $$(date +%s) - s )) s"
-	@s=$$(date +%s); PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]' && $(BIN)/python -m pip install --quiet --no-deps -c constraints.txt rapidocr-onnxruntime && echo "   everything else      $$(( $$(date +%s) - s )) s"
+	@s=$$(date +%s); PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]' && $(BIN)/python -m pip install --quiet --no-deps -c constraints.txt rapidocr-onnxruntime absl-py && $(BIN)/python -m pip install --quiet --no-deps -c constraints.txt 'mediapipe; python_version < "3.13"' && echo "   everything else      $$(( $$(date +%s) - s )) s"
 	@touch $@
 
 clean: ## remove the virtual environment and what was generated
