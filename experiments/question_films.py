@@ -21,10 +21,11 @@ from experiments.questions.scenes import scene_film
 from experiments.questions.worlds import world
 
 PARTS = ("real", "planted", "scene")
-FILMS = {"real": 120, "planted": 48, "scene": 24}
+FILMS = {"real": 120, "planted": 48, "scene": 24}  # about twice as many questions a film where things are painted
 QUICK_FILMS = {"real": 24, "planted": 12, "scene": 6}
+LABELLED_S = 20.0  # of each clip
 TOGETHER = 6  # films that are made together
-VARIANTS = ("tour", "events", "still", "pan", "handheld")
+VARIANTS = ("tour", "events", "tour", "scroll", "tour", "still")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Pick:
 
 def pick_films(args: argparse.Namespace, labels: Path) -> list[Pick]:
     """All films, some at a time; the clips' labels are made if they are not there."""
-    make_labels(find_clips(args.clips), labels, args.jobs)
+    make_labels(args.clips, labels, LABELLED_S, args.jobs)
     counts = QUICK_FILMS if args.quick else FILMS
     return [Pick(part, number, args.seed, counts[part]) for part in PARTS for number in range(counts[part] // TOGETHER)]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ipaddress
-import json
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_send(commands)
     _add_serve(commands)
+    _add_ask(commands)
     _add_encode(commands)
     _add_decode(commands)
     _add_info(commands)
@@ -285,6 +285,20 @@ def _add_serve(commands: Any) -> None:
         help="listen there too, ws://127.0.0.1:8081 or udp://127.0.0.1:8082, say; may be given again",
     )
     _add_ice(parser)
+    parser.add_argument(
+        "--model",
+        default="built-in",
+        metavar="MODEL",
+        help="who answers questions: built-in (the default), or none",
+    )
+    parser.add_argument(
+        "--tell-me",
+        action="append",
+        default=[],
+        metavar="QUESTION",
+        help='say when the answer to this becomes yes: "is anybody there?"; asked when there is news, at most once a '
+        "second; may be given again",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
     parser.add_argument("--once", action="store_true", help="end when the first stream has ended")
     parser.add_argument(
@@ -304,6 +318,7 @@ def _add_serve(commands: Any) -> None:
 def _serve(args: argparse.Namespace) -> None:
     from edge_gate.budget import Caps
     from vidtok.live.server import serve
+    from vidtok.live.talk import Talk, json_row
 
     if not 0 <= args.port <= 65535:
         raise UsageError(f"--port {args.port}: must be 0 to 65535")
@@ -313,9 +328,40 @@ def _serve(args: argparse.Namespace) -> None:
     caps = None
     if args.kbps or args.tokens_per_s:
         caps = Caps(args.kbps or 1e6, args.tokens_per_s or 1e6)
-    report = _json_row if args.json else _Talk()
-    extras = {"trace": args.trace, "metrics": args.metrics, "also": args.also, "ice_servers": args.ice}
+    report = json_row if args.json else Talk()
+    extras = {
+        "trace": args.trace,
+        "metrics": args.metrics,
+        "also": args.also,
+        "ice_servers": args.ice,
+        "model": args.model,
+        "conditions": args.tell_me,
+    }
     asyncio.run(serve(args.host, args.port, token=token, report=report, caps=caps, once=args.once, **extras))
+
+
+def _add_ask(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "ask",
+        _ask,
+        "Ask a server about what it watches, and print the answer as it comes. Ctrl-C interrupts it.",
+    )
+    parser.add_argument("url", metavar="URL", help="the server's address, as `vidtok serve` prints it")
+    parser.add_argument("question", metavar="QUESTION", help='in quotes: "what is on the left?"')
+    parser.add_argument("--stream", metavar="NAME", help="of which stream (default: the one that began last)")
+    parser.add_argument("--token", help="the server's token, when it asks for one")
+
+
+def _ask(args: argparse.Namespace) -> None:
+    from vidtok.live.asking import ask_server
+
+    async def ask() -> None:
+        async for word in ask_server(args.url, args.question, stream=args.stream, token=args.token):
+            print(word, end="", flush=True)
+
+    asyncio.run(ask())
+    print()
 
 
 def _is_local(host: str) -> bool:
@@ -323,34 +369,6 @@ def _is_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _json_row(row: Mapping[str, object]) -> None:
-    print(json.dumps(row), flush=True)
-
-
-class _Talk:
-    """Says what the server reports, in sentences and at most once a second a stream."""
-
-    def __init__(self) -> None:
-        self._said_ms: dict[object, float] = {}
-
-    def __call__(self, row: Mapping[str, Any]) -> None:
-        match row["event"]:
-            case "listening":
-                token = f" --token {row['token']}" if row["token"] else ""
-                print(f"listening: vidtok send SOURCE --to {row['url']}{token}", flush=True)
-            case "sight" if row["capture_ms"] - self._said_ms.get(row["stream"], -1e9) >= 1000:
-                self._said_ms[row["stream"]] = row["capture_ms"]
-                labels = ", ".join(f"{name} {score:.0%}" for name, score in row["labels"])
-                print(
-                    f"{row['stream']}  {row['capture_ms'] / 1000:7.1f} s  version {row['version']}: {labels}",
-                    flush=True,
-                )
-            case "connected" | "suspended" | "resumed" | "closed" | "refused":
-                print("  ".join(str(value) for key, value in row.items() if value not in (None, "")), flush=True)
-            case _:
-                pass
 
 
 # -- traces

@@ -12,9 +12,12 @@ frame. Times in a file are counts of frames: every frame, every fifth (tiles) or
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -70,17 +73,35 @@ class Labels:
 def run(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     args = arguments(argv)
-    args.out.mkdir(parents=True, exist_ok=True)
-    waiting = [path for path in find_media(args.clips) if not done(args.out / f"{path.stem}.npz")]
-    bench.one_thread()
-    look = Look() if waiting else None
-    for path in tqdm(waiting, "labels", unit="clip"):
-        assert look is not None
-        try:
-            save(args.out / f"{path.stem}.npz", label_clip(path, look, args.seconds))
-        except SourceError as error:
-            tqdm.write(f"left out: {error}")
-    print(f"{len(waiting)} labelled, {len(list(args.out.glob('*.npz')))} in {args.out}")
+    made = make_labels(args.clips, args.out, args.seconds, args.jobs)
+    print(f"{made} labelled, {len(list(args.out.glob('*.npz')))} in {args.out}")
+
+
+def make_labels(clips: Path, out: Path, seconds: float, jobs: int) -> int:
+    """Label what is in the folder and has no labels yet; how many that were."""
+    out.mkdir(parents=True, exist_ok=True)
+    waiting = [path for path in find_media(clips) if not done(out / f"{path.stem}.npz")]
+    if waiting:
+        with ProcessPoolExecutor(min(jobs, len(waiting)), get_context("spawn"), bench.one_thread) as pool:
+            running = [pool.submit(_label, path, out, seconds) for path in waiting]
+            for each in tqdm(as_completed(running), "labels", len(running), unit="clip"):
+                if told := each.result():
+                    tqdm.write(told)
+    return len(waiting)
+
+
+@cache
+def _look() -> Look:
+    return Look()
+
+
+def _label(path: Path, out: Path, seconds: float) -> str:
+    """In a worker: the labels of a clip, and why there are none if there are none."""
+    try:
+        save(out / f"{path.stem}.npz", label_clip(path, _look(), seconds))
+    except SourceError as error:
+        return f"left out: {error}"
+    return ""
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -91,6 +112,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--clips", type=Path, required=True, help="folder of videos or photographs")
     parser.add_argument("--out", type=Path, required=True, help="folder for one .npz a clip")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each clip at most (default 60)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: every core)")
     args = parser.parse_args(argv)
     if not args.seconds >= 1:
         raise BenchError(f"--seconds {args.seconds:g}: give at least 1")

@@ -27,8 +27,8 @@ from experiments.pictures import PICTURES
 from experiments.questions import Film, Question
 from experiments.questions.kinds import Told, askable
 from experiments.questions.labels import FPS, SIDE, load, load_labels
-from experiments.questions.wordings import ways
 from experiments.questions.sightings import Shot, Sightings, joined, shown, sightings
+from experiments.questions.wordings import ways
 
 Pixels = NDArray[np.uint8]
 Rng = np.random.Generator

@@ -14,9 +14,9 @@ from experiments.questions import real
 from experiments.questions.detectors import GRID, MOST, POINTS
 from experiments.questions.kinds import EVENTS, KINDS, STATES, Told, askable, colour_names, run_begins, thirds
 from experiments.questions.labels import SIDE, Labels, save
-from experiments.questions.wordings import TEST, TRAIN
 from experiments.questions.real import Stock, choose, open_stock, picture, real_films, there_and_back
 from experiments.questions.sightings import UNSURE, Shot, Sightings, joined, lasting, shown, sightings
+from experiments.questions.wordings import TEST, TRAIN
 
 COUNT = 40
 
