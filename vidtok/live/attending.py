@@ -10,6 +10,7 @@ update --show--> Mind           question --ask--> Mind --words--> whoever asked
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
@@ -48,7 +49,7 @@ class Attending:
         self.about = about
         self._mind, self._name, self._base, self._canvas = mind, name, base, canvas
         self._clock, self._tell_edge, self._report = clock, state, report
-        self._wishing = wishing.State(asked_s=clock())
+        self._wishing = wishing.State(idle_s=math.inf if conditions else clock())
         self._rate, self._rated_s = 0.0, clock()
         self._conditions = dict.fromkeys(conditions, False)  # and whether each held when it was asked about last
         self._noticing: asyncio.Task[None] | None = None

@@ -33,7 +33,8 @@ LEAST_S = 0.25
 class State:
     """All that is remembered of one stream."""
 
-    asked_s: float  # when somebody asked last, or the stream began
+    idle_s: float  # since when nobody has asked: the stream's beginning; never, where the server itself asks
+    asked_s: float = -math.inf  # when somebody asked last
     asking: int = 0  # questions that wait for their answer
     attention: Attention | None = None
     detail: tuple[Box, ...] = ()
@@ -91,7 +92,8 @@ def wishes(state: State, base: Wishes, now: float) -> tuple[State, Wishes | None
     """What is to be stated now; None when nothing has changed, or too little time has passed."""
     fresh = now - state.heeded_s < HEEDED_S
     near = state.asking > 0 or now - state.asked_s < HEEDED_S
-    interest = ASKED if near else NOBODY if now - state.asked_s > QUIET_S else 1.0
+    quiet = now - max(state.asked_s, state.idle_s) > QUIET_S
+    interest = ASKED if near else NOBODY if quiet else 1.0
     wished = replace(
         base,
         tokens_per_s=min(base.tokens_per_s, state.cap),

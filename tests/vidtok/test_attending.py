@@ -1,0 +1,213 @@
+"""A server that is asked: real HTTP, a real session in the same process, a model that has learned nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from aiohttp import ClientSession
+
+from edge_gate.wishes import Wishes
+from tests.vidtok.test_answerer import GRID, answerer, drawn
+from tests.vidtok.test_mind import run
+from transport.adapters.webrtc import WebRtcListener
+from vidtok.canvas import Canvas, blank
+from vidtok.codec import diff
+from vidtok.errors import ModelError
+from vidtok.live.asking import MOST_TEXT, add_questions, ask_server
+from vidtok.live.attending import Attending
+from vidtok.live.mind import Mind
+from vidtok.live.receiver import Update
+from vidtok.model.answerer import Answer, Answerer
+from vidtok.model.brain import Brain, Size
+from vidtok.model.words import EOS, Words
+
+TOKEN = "for-this-test"
+
+
+class Desk:
+    """One attended stream behind HTTP, and what it has told and wished."""
+
+    def __init__(self, mind: Mind, conditions: tuple[str, ...] = ()) -> None:
+        self.wished: list[Wishes] = []
+        self.rows: list[Mapping[str, object]] = []
+        self.canvas = blank(GRID)
+        self.now = 0.0
+        about = {"source": "a film", "fps": 10}
+        self.attending = Attending(
+            mind, "stream 1", self.canvas, about, Wishes(), lambda: self.now, self.wished.append,
+            self.rows.append, conditions,
+        )  # fmt: skip
+
+    def shows(self, canvas: Canvas, now: float) -> None:
+        """A patch has come."""
+        self.now = now
+        everything = np.where(canvas.depth > 0, canvas.depth, 0).astype(np.uint8)
+        edits = diff(canvas.values, self.canvas, everything)
+        self.attending.show(Update(canvas, edits, self.canvas, round(now * 1000)), 0.0)
+        self.canvas = canvas
+
+
+@asynccontextmanager
+async def at_work(mind: Mind) -> AsyncIterator[Mind]:
+    """A mind that thinks."""
+    task = asyncio.create_task(mind.run())
+    try:
+        yield mind
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@asynccontextmanager
+async def served(desks: dict[str, Desk]) -> AsyncIterator[str]:
+    """The address of a listener whose questions go to these streams."""
+
+    async def nobody(_: object) -> None:
+        raise AssertionError("no stream comes this way")
+
+    listener = WebRtcListener("127.0.0.1", 0, token=TOKEN, on_endpoint=nobody)
+    add_questions(
+        listener, lambda: {name: desk.attending.about for name, desk in desks.items()},
+        lambda name, text: desks[name].attending.ask(text),
+    )  # fmt: skip
+    await listener.start()
+    try:
+        yield f"http://127.0.0.1:{listener.port}"
+    finally:
+        await listener.close()
+
+
+def desk_test(what: Callable[[Desk, str], Awaitable[None]]) -> None:
+    """Run it with one stream that shows something."""
+
+    async def go() -> None:
+        async with at_work(Mind(answerer())) as mind:
+            desk = Desk(mind)
+            desk.shows(drawn(np.random.default_rng(0), desk.canvas, 1.0, gist=5), 0.1)
+            async with served({"stream 1": desk}) as url:
+                await what(desk, url)
+
+    run(go)
+
+
+def test_an_answer_comes_word_by_word_over_http_and_is_the_model_s() -> None:
+    async def ask(desk: Desk, url: str) -> None:
+        words = [word async for word in ask_server(url, "What is it?", token=TOKEN)]
+        model = answerer()
+        watch = model.watch(desk.canvas, 10.0)
+        model.show(watch, desk.canvas, 0.1)
+        *_, answer = model.ask(watch, "What is it?")
+        assert isinstance(answer, Answer)
+        assert "".join(words) == answer.text
+
+    desk_test(ask)
+
+
+def test_while_it_is_asked_the_edge_hears_of_it_and_afterwards_where_the_answer_looked() -> None:
+    async def ask(desk: Desk, url: str) -> None:
+        desk.now = 5.0
+        async for _ in ask_server(url, "What is it?", token=TOKEN):
+            desk.now += 1.0
+        assert [wishes.interest for wishes in desk.wished][-1] == 2.0
+        assert desk.wished[-1].attention is not None
+        desk.shows(drawn(np.random.default_rng(1), desk.canvas, 0.2), desk.now + 100)
+        assert desk.wished[-1] == Wishes(interest=0.5)
+
+    desk_test(ask)
+
+
+def test_streams_are_listed_for_those_who_have_the_token() -> None:
+    async def ask(_: Desk, url: str) -> None:
+        async with ClientSession() as session:
+            for token, status in ((TOKEN, 200), ("another", 401)):
+                async with session.get(url + "/streams", headers={"Authorization": f"Bearer {token}"}) as response:
+                    assert response.status == status
+                    if status == 200:
+                        told = await response.json()
+                        assert told == {"streams": [{"name": "stream 1", "source": "a film", "fps": 10}]}
+
+    desk_test(ask)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("", 400),
+        ("[]", 400),
+        ('{"text": 3}', 400),
+        ('{"text": "  "}', 400),
+        (json.dumps({"text": "a" * (MOST_TEXT + 1)}), 400),
+        ('{"text": "what?", "stream": "none"}', 404),
+        ('{"text": "what?", "stream": ["stream 1"]}', 404),
+        ('{"text": "' + "a" * 100_000 + '"}', 413),
+    ],
+)
+def test_what_is_no_question_is_refused(body: str, status: int) -> None:
+    async def ask(_: Desk, url: str) -> None:
+        async with (
+            ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session,
+            session.post(url + "/ask", data=body) as response,
+        ):
+            assert response.status == status
+
+    desk_test(ask)
+
+
+def test_who_asks_wrongly_gets_one_line() -> None:
+    async def ask(_: Desk, url: str) -> None:
+        for address, token, what in ((url, "another", "401"), ("http://127.0.0.1:9", None, "vidtok serve")):
+            with pytest.raises(ModelError, match=what) as caught:
+                async for _ in ask_server(address, "what?", token=token):
+                    pass
+            assert "\n" not in str(caught.value)
+
+    desk_test(ask)
+
+
+def says(answer: str) -> Answerer:
+    """A model that always answers that, whatever it is asked: its last layer knows only how many words it has said."""
+    words = Words(["what", "is", "it", "red", "ball", "yes", "a"])
+    model = Answerer(Brain(Size(len(words), dim=64, layers=1, hidden=64, cell_hidden=32)), words)
+    script = [*words.encode(answer), EOS]
+    think = model.think
+
+    def scripted(told: Any, askings: Any = ()) -> list[str | Answer]:
+        model.brain.says = lambda _: 20.0 * F.one_hot(torch.tensor(script[len(askings[0].words)]), len(words)).float()  # type: ignore[method-assign]
+        return think(told, askings)
+
+    model.think = scripted  # type: ignore[method-assign]
+    return model
+
+
+def test_a_condition_is_asked_about_when_there_is_news_and_told_of_once() -> None:
+    async def go() -> None:
+        async with at_work(Mind(says("yes"))) as mind:
+            desk = Desk(mind, ("is it a ball?",))
+            rng = np.random.default_rng(0)
+            for k in range(4):
+                desk.shows(drawn(rng, desk.canvas, 0.5), 2.0 * k)
+                await asyncio.sleep(0.2)
+            assert [(row["event"], row["condition"]) for row in desk.rows] == [("noticed", "is it a ball?")]
+            assert all(wishes.interest == 1 for wishes in desk.wished)
+
+    run(go)
+
+
+def test_a_condition_that_does_not_hold_is_not_told() -> None:
+    async def go() -> None:
+        async with at_work(Mind(says("red ball"))) as mind:
+            desk = Desk(mind, ("is it a ball?",))
+            desk.shows(drawn(np.random.default_rng(0), desk.canvas, 0.5), 2.0)
+            await asyncio.sleep(0.3)
+            assert not desk.rows
+
+    run(go)
