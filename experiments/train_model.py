@@ -28,14 +28,15 @@ from experiments.model_films import Places, prepare
 from experiments.model_lessons import Batch, Layout, collate, drawn
 from experiments.questions.heard import Heard, load
 from experiments.train_tokenizer import averaging, learn, load_averaged
+from vidtok.model.answerer import Answerer
 from vidtok.model.brain import Brain, Size
 from vidtok.model.stream import Tokens
 from vidtok.model.words import Words
 
 HELD_OUT = 40  # every so many films
 ROOM = 4096  # positions of a batch
-MOST_TOKENS = 1500  # visual tokens of a film; longer ones are left out
-ASKED = 14  # questions of a film at a time
+MOST_TOKENS = 900  # visual tokens of a film; longer ones are left out
+ASKED = 20  # questions of a film at a time
 POOL = 96  # films that batches of like length are made of
 
 
@@ -90,11 +91,15 @@ def train(args: argparse.Namespace, files: Sequence[Path], words: Words) -> Brai
     """The network after all steps."""
     torch.manual_seed(args.seed)
     brain = Brain(Size(len(words), args.dim, args.layers, 3 * args.dim))
+    if args.start is not None:
+        brain.load_state_dict(Answerer.load(args.start).brain.state_dict())
     lessons = Lessons(files, words, args.seed)
     decayed = [p for p in brain.parameters() if p.ndim > 1]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": [p for p in brain.parameters() if p.ndim < 2]}]
     optimiser = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98), weight_decay=0.0)
     batches = lessons.batches(_pools_done(args.out))
+    for layer in brain.each():
+        layer.compile(dynamic=True)  # twice as fast on a CPU, after two minutes
 
     def one(_: int) -> tuple[Tensor, dict[str, float]]:
         return step_loss(brain, next(batches))
@@ -137,9 +142,11 @@ def examine(brain: Brain, files: Sequence[Path], words: Words) -> dict[str, dict
     }
 
 
-def vocabulary(files: Sequence[Path], out: Path) -> Words:
+def vocabulary(files: Sequence[Path], out: Path, start: Path | None) -> Words:
     """The words of all questions and answers; those of a run that goes on stay as they are."""
     path = out / "words.json"
+    if start is not None:
+        path.write_text(json.dumps(Answerer.load(start).words.words))
     if not path.exists():
         texts = [
             text
@@ -167,13 +174,14 @@ def run(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=Path, help="a folder of photographs")
     parser.add_argument("--labels", type=Path, required=True, help="their labels")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="go on from the weights of that folder, with their words")
     parser.add_argument("--worlds", type=int, default=6000, help="films of painted worlds")
     parser.add_argument("--scenes", type=int, default=1500, help="films of the built-in scene")
     parser.add_argument("--reals", type=int, default=6000, help="films of clips and photographs")
     parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--dim", type=int, default=192)
-    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--save-every", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="processes that make films")
@@ -184,7 +192,7 @@ def run(argv: Sequence[str] | None = None) -> None:
         raise BenchError(f"{len(files)} films are too few: give at least {HELD_OUT}, one in {HELD_OUT} is held out")
     held = files[HELD_OUT - 1 :: HELD_OUT]
     kept = sorted(set(files) - set(held))
-    words = vocabulary(kept, args.out)
+    words = vocabulary(kept, args.out, args.start)
     brain = train(args, kept, words)
     write(brain, words, args.out, args.steps)
     found = examine(brain, held, words)

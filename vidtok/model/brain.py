@@ -31,6 +31,7 @@ WAVES = (
 )
 HEAD = 2 * sum(map(len, WAVES))  # numbers of a head
 FAR_S = 60.0  # what is older counts as being so old
+Turn = tuple[Tensor, Tensor]  # cosines and sines (B, 1, n, HEAD / 2) of the angles at n positions
 ROUGH = 12  # waves by which a place and an age are told to the embedding
 
 
@@ -102,6 +103,12 @@ def _waves(at: Tensor) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], 1)
 
 
+def turned(x: Tensor, turn: Turn) -> Tensor:
+    """Queries or keys (B, heads, n, HEAD), turned by where they are."""
+    (cos, sin), (a, b) = turn, x.chunk(2, -1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+
 class Layer(nn.Module):
     """Attention and a feed-forward step, each on what it changes."""
 
@@ -114,6 +121,16 @@ class Layer(nn.Module):
         self.found = nn.Linear(size.dim, size.dim, bias=False)
         self.think = nn.Linear(size.dim, 2 * size.hidden, bias=False)
         self.thought = nn.Linear(size.hidden, size.dim, bias=False)
+
+    def forward(self, x: Tensor, turn: Turn, sees: Tensor) -> Tensor:
+        """(B, n, dim), turned so, where `sees` (B, 1, n, n) says who sees whom."""
+        q, k, v = self.asked(x, turn)
+        return self.use(x, F.scaled_dot_product_attention(q, k, v, attn_mask=sees))
+
+    def asked(self, x: Tensor, turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, n, dim) -> queries, keys, values (B, heads, n, HEAD), the first two turned."""
+        q, k, v = self.keys(x)
+        return turned(q, turn), turned(k, turn), v
 
     def keys(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, n, dim) -> queries, keys, values (B, heads, n, HEAD), not turned yet."""
@@ -153,22 +170,19 @@ class Brain(nn.Module):
         """The layers, from the first to the last."""
         return [layer for layer in self.layers if isinstance(layer, Layer)]
 
-    def turned(self, x: Tensor, at: Tensor) -> Tensor:
-        """Queries or keys (B, heads, n, HEAD), turned by their positions (B, n, AXES)."""
+    def turn(self, at: Tensor) -> Turn:
+        """Positions (B, n, AXES) -> by how much everything there is turned."""
         angle = (at[..., self.axis] * self.waves)[:, None]
-        cos, sin = angle.cos(), angle.sin()
-        a, b = x.chunk(2, -1)
-        return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+        return angle.cos(), angle.sin()
 
     def forward(self, x: Tensor, at: Tensor, sees: Tensor) -> Tensor:
         """A whole sequence at once (B, n, dim), at positions (B, n, AXES), where `sees` (B, n, n) says who sees whom.
 
         What a model in training runs; `vidtok.model.memory` runs the same piece by piece.
         """
+        turn, sees = self.turn(at), sees[:, None]
         for layer in self.each():
-            q, k, v = layer.keys(x)
-            looked = F.scaled_dot_product_attention(self.turned(q, at), self.turned(k, at), v, attn_mask=sees[:, None])
-            x = layer.use(x, looked)
+            x = layer(x, turn, sees)
         return self.last(x)
 
     def says(self, x: Tensor) -> Tensor:
@@ -191,11 +205,3 @@ def as_tensors(tokens: Tokens) -> dict[str, Tensor]:
         **{name: torch.from_numpy(getattr(tokens, name)).long() for name in ("depth", "old_depth")},
         **{name: torch.from_numpy(getattr(tokens, name)) for name in ("values", "old_values", "gist")},
     }
-
-
-def positions(tokens: Tokens, now_s: float) -> Tensor:
-    """(n, AXES) of visual tokens, as seen from a moment: times are before it, at most FAR_S."""
-    time_s = torch.from_numpy(tokens.time_s - now_s).clamp(min=-FAR_S).float()
-    zeros = torch.zeros_like(time_s)
-    place = torch.from_numpy(tokens.place)
-    return torch.stack([time_s, place[:, 0], place[:, 1], zeros], 1)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidtok.model.brain import AXES, FAR_S, HEAD, Brain, as_tensors
+from vidtok.model.brain import AXES, FAR_S, HEAD, Brain, as_tensors, turned
 from vidtok.model.stream import Tokens
 
 HISTORY = 512  # superseded tokens that are kept
@@ -104,10 +104,10 @@ def read(brain: Brain, kepts: Sequence[Kept], news: Sequence[New], looking: int 
     sizes = [len(new.time_s) for new in news]
     x = torch.cat([new.x for new in news])[None]
     pairs = list(zip(kepts, news, strict=True))
-    streams = [_Stream(kept, new, k >= len(pairs) - looking) for k, (kept, new) in enumerate(pairs)]
+    streams = [_Stream(brain, kept, new, k >= len(pairs) - looking) for k, (kept, new) in enumerate(pairs)]
     for number, layer in enumerate(brain.each()):
         q, k, v = (torch.split(part, sizes, 2) for part in layer.keys(x))
-        found = [stream.attend(brain, number, q[i], k[i], v[i]) for i, stream in enumerate(streams)]
+        found = [stream.attend(number, q[i], k[i], v[i]) for i, stream in enumerate(streams)]
         x = layer.use(x, torch.cat(found, 2))
     made = torch.split(brain.last(x[0]), sizes)
     return [stream.read(each) for stream, each in zip(streams, made, strict=True)]
@@ -116,12 +116,12 @@ def read(brain: Brain, kepts: Sequence[Kept], news: Sequence[New], looking: int 
 class _Stream:
     """One stream while it is read."""
 
-    def __init__(self, kept: Kept, new: New, look: bool) -> None:
+    def __init__(self, brain: Brain, kept: Kept, new: New, look: bool) -> None:
         self._kept, self._new = kept, new
         self._time_s = np.concatenate([kept.time_s, new.time_s])
         self._place = np.concatenate([kept.place, new.place])
         self._order = np.concatenate([kept.order, new.order])
-        self._at = self._positions()[None]
+        self._turn = brain.turn(self._positions()[None])
         n, every = len(new.time_s), len(self._time_s)
         self._sees = torch.ones(n, every, dtype=torch.bool).tril(len(kept)) if new.causal and n > 1 else None
         self._keys: list[Tensor] = []
@@ -136,13 +136,15 @@ class _Stream:
         out[:, 3] = self._order
         return torch.from_numpy(out)
 
-    def attend(self, brain: Brain, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """What the new tokens find in the layer: (1, heads, n, HEAD)."""
         k = torch.cat([self._kept.keys[layer][None], k], 2)
         v = torch.cat([self._kept.values[layer][None], v], 2)
         self._keys.append(k[0])
         self._values.append(v[0])
-        q, k = brain.turned(q, self._at[:, -q.shape[2] :]), brain.turned(k, self._at)
+        cos, sin = self._turn
+        n = q.shape[2]
+        q, k = turned(q, (cos[:, :, -n:], sin[:, :, -n:])), turned(k, self._turn)
         if self._looked is not None:
             self._looked += (q[0, :, -1:] @ k[0].mT / HEAD**0.5).softmax(-1).mean((0, 1))
         return F.scaled_dot_product_attention(q, k, v, attn_mask=self._sees)
