@@ -6,8 +6,8 @@
     crops --tokenizer--> latents, levels dropped at random --Projector--> features --loss--> the tower's own
     --clips, --images --> the same with projector, mean feature and ridge regression --> rows, intervals over clips
 
-`--vision-tower` is efficientnet-lite0 (the default), a folder with a vision-language model that `hf:` takes, or one with
-a vision model. What is learned from is named with --learn; without it, three quarters of the clips are, and what is
+`--vision-tower` is efficientnet-lite0 (the default), a folder with a vision-language model that `hf:` takes, or one
+with a vision model. What is learned from is named with --learn; without it, three quarters of the clips are, and what is
 reported is of the others. Stopped anywhere, the same command goes on. `projector.safetensors` is what `hf:` takes.
 """
 
@@ -140,9 +140,7 @@ class Judge:
                 "mean": self._mean[None].expand_as(true),
             }
             for system, guess in found.items():
-                out.append(
-                    {"system": system, "setting": setting, **compare(guess[:, 0], true[:, 0], self._mean[0])}
-                )
+                out.append({"system": system, "setting": setting, **compare(guess[:, 0], true[:, 0], self._mean[0])})
         return out
 
 
@@ -166,7 +164,9 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
         for column, low, high in zip(COLUMNS, *ends, strict=True):
             sure = len(values) >= LEAST_CLIPS
             row |= {column: round(row[column], 4)}
-            row |= {f"{column}_{end}": round(float(n), 4) if sure else None for end, n in (("low", low), ("high", high))}
+            row |= {
+                f"{column}_{end}": round(float(n), 4) if sure else None for end, n in (("low", low), ("high", high))
+            }
         out.append(row)
     return out
 
@@ -224,15 +224,15 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--learn", type=Path, nargs="+", help="folders of videos and pictures to learn from")
     parser.add_argument("--images", type=Path, help="folder of pictures to report on as well")
     parser.add_argument("--lessons", type=int, help="crops to learn from (default 2400, with --quick 240)")
-    parser.add_argument("--steps", type=int, help="of training (default 4000, with --quick 200)")
+    parser.add_argument("--steps", type=int, help="of training (default 2500, with --quick 200)")
     parser.add_argument("--width", type=int, default=256, help="of the projector")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-every", type=int, default=500)
     args = parser.parse_args(argv)
     args.lessons = args.lessons or (240 if args.quick else 2400)
-    args.steps = args.steps or (200 if args.quick else 4000)
+    args.steps = args.steps or (200 if args.quick else 2500)
     return args
 
 

@@ -60,9 +60,7 @@ class Ridge:
         for penalty in PENALTIES:
             weight = penalty * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
             found = torch.linalg.solve(gram + weight, moment)
-            error = sum(
-                float((design(c, g)[:, known] @ found.float() - flat(t)).square().sum()) for c, g, t in checks
-            )
+            error = sum(float((design(c, g)[:, known] @ found.float() - flat(t)).square().sum()) for c, g, t in checks)
             if error < least:
                 best, least = found, error
         out = torch.zeros(self.moment.shape)

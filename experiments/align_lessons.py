@@ -1,7 +1,7 @@
 """What a projector learns from: crops of photographs and clips, as our tokens and as the tower sees them.
 
-    crop --tokenizer--> latents of cells and gist, every level      kept in files beside the checkpoints, once
-         --tower------> its features at our cells                   they are made they are used again
+crop --tokenizer--> latents of cells and gist, every level      kept in files beside the checkpoints, once
+     --tower------> its features at our cells                   they are made they are used again
 """
 
 from __future__ import annotations

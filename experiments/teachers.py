@@ -1,10 +1,10 @@
 """Vision towers to learn from: pictures of 256x256 -> what the tower gives for each of our 8x8 cells.
 
-    efficientnet-lite0     maps of its back half, which our tokens are made for            (B, 1, 1280, 8, 8)
-    a folder with a        what the language model takes, after merger or projector, with  (B, 1 + deepstack, D, 8, 8)
-      vision-language model  what it takes at deeper layers
-    a folder with a        the last layer's patches, without its class token, averaged to  (B, 1, D, 8, 8)
-      vision model           our cells
+efficientnet-lite0     maps of its back half, which our tokens are made for            (B, 1, 1280, 8, 8)
+a folder with a        what the language model takes, after merger or projector, with  (B, 1 + deepstack, D, 8, 8)
+  vision-language model  what it takes at deeper layers
+a folder with a        the last layer's patches, without its class token, averaged to  (B, 1, D, 8, 8)
+  vision model           our cells
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from experiments.bench import BenchError
 from vidtok.errors import VidtokError
-from vidtok.model.open_vlm import load_model, transformers
+from vidtok.model.families import load_model, transformers
 from vidtok.model.tower import POOLED, load_tower, to_input
 
 PLAIN = "efficientnet-lite0"

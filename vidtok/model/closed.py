@@ -101,11 +101,11 @@ class ClosedModel:
         self,
         endpoint: Endpoint,
         draw: Draw,
-        keyframes: KeyframeConfig = KeyframeConfig(),
-        config: AskConfig = AskConfig(),
+        keyframes: KeyframeConfig | None = None,
+        config: AskConfig | None = None,
     ) -> None:
-        self.chooser = KeyframeChooser(keyframes)
-        self._endpoint, self._draw, self._config = endpoint, draw, config
+        self.chooser = KeyframeChooser(keyframes or KeyframeConfig())
+        self._endpoint, self._draw, self._config = endpoint, draw, config or AskConfig()
         self._drawn: dict[int, str] = {}  # by a keyframe's number: as a data URL
 
     def see(self, canvas: Canvas, now: float, alarm: bool = False) -> None:

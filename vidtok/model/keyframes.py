@@ -1,6 +1,6 @@
 """Which moments of a stream are worth a picture: for models that take pictures only, and few of them. Sans-IO.
 
-    canvas, time, alarm --unlike the last one chosen?--> waiting (the newest takes its place) --bucket--> kept (N newest)
+    canvas, time, alarm --unlike the last one chosen?--> waiting, the newest only --bucket--> kept, the last N
 
 The budget is a token bucket: over any window of T seconds at most `burst + T * per_minute / 60` moments are chosen.
 `reserve` of its places are left to alarms and to questions. No queue: where there is no room one moment waits, and a
