@@ -7,8 +7,8 @@
     --clips, --images --> the same with projector, mean feature and ridge regression --> rows, intervals over clips
 
 `--vision-tower` is efficientnet-lite0 (the default), a folder with a vision-language model that `hf:` takes, or one
-with a vision model. What is learned from is named with --learn; without it, three quarters of the clips are, and what is
-reported is of the others. Stopped anywhere, the same command goes on. `projector.safetensors` is what `hf:` takes.
+with a vision model. What is learned from is named with --learn; without it, three quarters of the clips are, and what
+is reported is of the others. Stopped anywhere, the same command goes on. `projector.safetensors` is what `hf:` takes.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import base64
 import ipaddress
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -112,7 +112,7 @@ class ClosedModel:
         """A new canvas at a time of the stream, and whether the gate calls it an event. Cheap: nothing is drawn."""
         self.chooser.see(canvas, now, alarm)
 
-    async def ask(self, question: str, now: float) -> AsyncIterator[str]:
+    async def ask(self, question: str, now: float) -> AsyncGenerator[str, None]:
         """The answer, piece by piece. Closing the iterator, or cancelling, closes the connection at once."""
         shown = self.chooser.for_question(now, self._config.pictures)
         kept = {keyframe.number for keyframe in self.chooser.chosen}
@@ -143,7 +143,7 @@ class ClosedModel:
             "messages": [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": content}],
         }
 
-    async def _post(self, body: dict[str, Any]) -> AsyncIterator[str]:
+    async def _post(self, body: dict[str, Any]) -> AsyncGenerator[str, None]:
         http, config = _aiohttp(), self._config
         timeout = http.ClientTimeout(total=config.total_s, sock_connect=config.connect_s, sock_read=config.stall_s)
         headers = {"Accept": "text/event-stream"}
@@ -169,7 +169,7 @@ class ClosedModel:
         except (http.ClientError, ValueError) as error:
             raise self._error(f"does not speak HTTP as it should ({type(error).__name__})") from None
 
-    async def _answer(self, response: aiohttp.ClientResponse) -> AsyncIterator[str]:
+    async def _answer(self, response: aiohttp.ClientResponse) -> AsyncGenerator[str, None]:
         if response.status != 200:
             raise await _refusal(response, self._endpoint)
         if response.content_type == "application/json":

@@ -140,11 +140,11 @@ class LanguageModel:
         if not qwen:
             seen = torch.stack(list(self.model.get_image_features(x, return_dict=True).pooler_output))
             places = round(seen.shape[1] ** 0.5)
-            return seen.transpose(1, 2).unflatten(2, (places, places))[:, None].float()
+            return seen.transpose(1, 2).reshape(len(seen), 1, -1, places, places).float()
         patches, grid = patchify(x, _whole(vision.patch_size), merge, _whole(vision.temporal_patch_size))
         found = self.model.model.visual(patches, grid_thw=grid, return_dict=True)
         outs = torch.stack([found.pooler_output, *getattr(found, "deepstack_features", ())])
-        return outs.unflatten(1, (len(pixels), cells, cells)).permute(1, 0, 4, 2, 3).float()
+        return outs.reshape(self.outs, len(pixels), cells, cells, -1).permute(1, 0, 4, 2, 3).float()
 
 
 def patchify(x: Tensor, patch: int, merge: int, frames: int) -> tuple[Tensor, Tensor]:

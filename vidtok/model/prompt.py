@@ -52,10 +52,9 @@ def prompt_of(model: LanguageModel, words: Any) -> Prompt:
     between, asked, after = rest.partition(MARK)
     if not found or not asked:
         raise ModelError(f"hf:{model.name}: its chat template shows no {model.family.item} before a question")
-    parts = (tuple(ids) for ids in (_first(words, before), ids_of(words, between), ids_of(words, after)))
-    if model.family.order is not Order.MOMENTS:
-        return Prompt(*parts, words=words)
-    return Prompt(*parts, tuple(ids_of(words, opens)), tuple(ids_of(words, closes)), words)
+    parts = [_first(words, before), *(ids_of(words, part) for part in (between, after, opens, closes))]
+    first, middle, last, *around = map(tuple, parts)
+    return Prompt(first, middle, last, around[0], around[1], words)
 
 
 def ids_of(words: Any, text: str, **how: bool) -> list[int]:
