@@ -47,6 +47,7 @@ SETTINGS = {  # levels of the cells, of the gist
     "5 levels": (SEEN_LEVELS, 0),
     "5 levels, gist": (SEEN_LEVELS, GIST_LEVELS),
 }
+QUICK = ("1 level", "5 levels, gist")
 SYSTEMS = {
     "vidtok-projector": "one network for all settings, levels dropped at random while it learned",
     "ridge": "ridge regression on the same inputs (3x3 cells, gist), one for each setting",
@@ -79,7 +80,7 @@ def train(args: argparse.Namespace, lessons: Lessons, teacher: Teacher) -> Proje
 
 def measure(projector: Projector, lessons: Lessons, most: int = 256) -> None:
     """Give a projector the mean and spread of the tower's features."""
-    target = torch.from_numpy(lessons.target[:most]).float().flatten(1, 2)
+    target = lessons.batch(slice(0, most))[2].flatten(1, 2)
     projector.shift[:] = target.mean((0, 2, 3))
     projector.scale[:] = target.std((0, 2, 3)).clamp_min(1e-4)
 
@@ -207,7 +208,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     lessons = prepare(args.out, folders, args.lessons, teacher, args.seed)
     projector = train(args, lessons, teacher)
     save_projector(projector, args.out / "projector.safetensors")
-    settings = [name for name in SETTINGS if not args.quick or name in ("1 level", "5 levels, gist")]
+    settings = [name for name in SETTINGS if not args.quick or name in QUICK]
     keys = [{"system": s, "setting": n, "clip": clip.name} for clip in jobs for n in settings for s in SYSTEMS]
     if waiting := [clip for clip in jobs if not all(rows.has(**key) for key in keys if key["clip"] == clip.name)]:
         judge = Judge(projector, lessons, teacher, settings)

@@ -59,7 +59,7 @@ class Ridge:
         checks = [self.lessons.batch(part) for part in _parts(self.lessons, learned=False)]
         for penalty in PENALTIES:
             weight = penalty * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-            found = torch.linalg.solve(gram + weight, moment)
+            found = torch.cholesky_solve(moment, torch.linalg.cholesky(gram + weight))
             error = sum(float((design(c, g)[:, known] @ found.float() - flat(t)).square().sum()) for c, g, t in checks)
             if error < least:
                 best, least = found, error

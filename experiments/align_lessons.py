@@ -60,7 +60,8 @@ class Lessons:
 
     def batch(self, chosen: NDArray[np.int64] | slice) -> tuple[Tensor, Tensor, Tensor]:
         """Latents of cells and gist, and the target, of some of them."""
-        cells, gist, target = (torch.from_numpy(part[chosen]).float() for part in (self.cells, self.gist, self.target))
+        parts = (part[chosen].astype(np.float32) for part in (self.cells, self.gist, self.target))
+        cells, gist, target = map(torch.from_numpy, parts)
         return cells, gist, target
 
 

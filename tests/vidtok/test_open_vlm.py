@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -347,12 +346,12 @@ def test_signs_in_a_question_are_letters() -> None:
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models")
     for kind in KINDS:
         folder = save(kind, out / kind)
         save_projector(projector(LanguageModel(model(kind), kind)), folder / "projector.safetensors")
-    yield out
+    return out
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,8 +6,9 @@
     chat template, question, after --> answer, word by word; then the cache is cropped to what it was
 
 A canvas is compared with what the model was last told, so any canvas may be left out, and what a lost packet undid is
-told like everything else. The gist alone is what the projector makes of a place of which nothing but the gist is known;
-it stands in the frame's middle. A cell is told as it looked among its neighbours when it was told. A token is 32x32 pixels of the frame, whatever the model's own eye would take.
+told like everything else. A cell is told as it looks among its neighbours at that moment. The gist alone is what the
+projector makes of a place of which nothing but the gist is known; it stands in the frame's middle. A token is 32x32
+pixels of the frame, whatever the model's own eye would take.
 
 Memory is bounded (`Memory`): one token a place, a window of superseded ones, and words. When positions run out, after
 hours, the cache is made anew from what counts. The words after the stream follow the largest position used so far, as
