@@ -142,9 +142,8 @@ def test_text_alone_is_the_library_s_text(kind: str) -> None:
     ids = vlm.prompt.question(QUESTION)
     places = torch.arange(len(ids))
     with torch.inference_mode():
-        ours = vlm.model.run(
-            vlm.model.embed(ids), places.expand(3, -1), torch.zeros(len(ids), dtype=torch.bool), vlm.model.new_cache()
-        )
+        words_only, cache = torch.zeros(len(ids), dtype=torch.bool), vlm.model.new_cache()
+        ours = vlm.model.run(vlm.model.embed(ids), places.expand(3, -1), words_only, cache, len(ids))
         theirs = vlm.model.model(input_ids=torch.tensor([ids])).logits[0]
     torch.testing.assert_close(ours, theirs, **CLOSE)
 
@@ -171,9 +170,9 @@ class Recorded:
         self.parts: list[tuple[Tensor, Tensor, list[Slot]]] = []
         inner = watching.memory.add
 
-        def add(embeds: Tensor, positions: Tensor, slots: list[Slot]) -> Tensor:
+        def add(embeds: Tensor, positions: Tensor, slots: list[Slot]) -> None:
             self.parts.append((embeds, positions, list(slots)))
-            return inner(embeds, positions, slots)
+            inner(embeds, positions, slots)
 
         watching.memory.add = add
 

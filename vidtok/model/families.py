@@ -106,11 +106,11 @@ class LanguageModel:
         return out
 
     @torch.inference_mode()
-    def run(self, embeds: Tensor, positions: Tensor, visual: Tensor, cache: Any) -> Tensor:
-        """Add tokens to the cache; scores of the word after each.
+    def run(self, embeds: Tensor, positions: Tensor, visual: Tensor, cache: Any, last: int = 1) -> Tensor:
+        """Add tokens to the cache; scores of the word after each of the `last` ones.
 
         embeds (L, outs, width), positions (3, L) of time, row and column (all equal for words), visual (L,) which of
-        them are no words -> (L, words).
+        them are no words -> (last, words).
         """
         more: dict[str, Any] = {}
         if self.outs > 1:
@@ -121,7 +121,7 @@ class LanguageModel:
             inputs_embeds=embeds[None, :, 0], position_ids=at.to(self.device), past_key_values=cache, use_cache=True,
             **more,
         ).last_hidden_state  # fmt: skip
-        return self.model.lm_head(hidden)[0]
+        return self.model.lm_head(hidden[0, -last:])
 
     @torch.inference_mode()
     def picture(self, pixels: Tensor, cells: int) -> Tensor:

@@ -11,7 +11,8 @@ that is memory, not an error, and costs nothing. `again` makes the cache anew fr
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +56,7 @@ class Memory:
         self.next = 0  # the first position after all that are taken
         self._live: dict[Place, Slot] = {}
         self._gone: deque[Slot] = deque()
+        self._waiting: list[tuple[Tensor, Tensor, Tensor]] | None = None  # embeddings, positions, which are visual
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -68,10 +70,13 @@ class Memory:
         """The newest token of each place, in the order in which they came."""
         return [slot.entry for slot in self.slots if slot.entry is not None and not slot.gone]
 
-    def add(self, embeds: Tensor, positions: Tensor, slots: Sequence[Slot]) -> Tensor:
-        """Run tokens through the model and keep them: (L, outs, width), positions (3, L) -> scores (L, words)."""
+    def add(self, embeds: Tensor, positions: Tensor, slots: Sequence[Slot]) -> None:
+        """Run tokens (L, outs, width) at positions (3, L) through the model and keep them."""
         visual = torch.tensor([slot.entry is not None for slot in slots], device=embeds.device)
-        scores = self._model.run(embeds, positions, visual, self.cache)
+        if self._waiting is None:
+            self._model.run(embeds, positions, visual, self.cache)
+        else:
+            self._waiting.append((embeds, positions, visual))
         self.slots += slots
         self.next = max(self.next, int(positions.max()) + 1)
         for slot in slots:
@@ -79,7 +84,21 @@ class Memory:
                 if (older := self._live.get(slot.entry.place)) is not None:
                     self._leave(older)
                 self._live[slot.entry.place] = slot
-        return scores
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is added within goes through the model in one run: a run costs about the same for one token and many."""
+        if self._waiting is not None:
+            yield
+            return
+        waiting = self._waiting = []
+        try:
+            yield
+        finally:
+            self._waiting = None
+        if waiting:
+            embeds, positions, visual = zip(*waiting, strict=True)
+            self._model.run(torch.cat(embeds), torch.cat(positions, 1), torch.cat(visual), self.cache)
 
     def forget(self, place: Place) -> None:
         """A place is out of sight: its token counts as superseded."""

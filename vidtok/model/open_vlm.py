@@ -18,9 +18,10 @@ Qwen-VL was trained; LLaVA is told no times, and its superseded tokens leave at 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -134,18 +135,16 @@ class Watching:
         newest = max((entry.time_s for entry in entries), default=self._origin_s) if now is None else now
         horizon = min(self._config.horizon_s, model.most_positions / 4 / max(model.tokens_per_second, 1e-9))
         self.memory.reset()
-        self._begin(max(self._origin_s, newest - horizon))
-        start = 0
-        for number in range(1, len(entries) + 1):
-            if number == len(entries) or entries[number].time_s != entries[start].time_s:
-                self._tell(entries[start:number], entries[start].time_s)
-                start = number
+        with self.memory.at_once():
+            self._begin(max(self._origin_s, newest - horizon))
+            for time_s, together in groupby(entries, lambda entry: entry.time_s):
+                self._tell(list(together), time_s)
 
     # Telling
 
     def _begin(self, origin_s: float) -> None:
         self._origin_s, self._moment = origin_s, -1
-        self._run(list(self._vlm.prompt.before), remember=True)
+        self._say(self._vlm.prompt.before)
         self._base = self.memory.next
 
     def _see(self, canvas: Canvas, time_s: float) -> int:
@@ -162,7 +161,8 @@ class Watching:
             return 0
         self._out_of_sight(canvas)
         self._make_room(time_s)
-        self._tell(entries, time_s)
+        with self.memory.at_once():
+            self._tell(entries, time_s)
         window = 0 if picture else self._config.window
         if self.memory.superseded > window + window // 4:  # some at a time: each time copies the cache
             self.memory.evict(window)
@@ -234,9 +234,9 @@ class Watching:
         if self._moment >= 0 and 0 <= time_s - self._moment_s < self._config.moment_s:
             return
         if self._moment >= 0:
-            self._run(list(self._vlm.prompt.closes), remember=True)
+            self._say(self._vlm.prompt.closes)
         self._moment, self._moment_s = self._moment + 1, time_s
-        self._run(self._vlm.prompt.stamp(time_s), remember=True)
+        self._say(self._vlm.prompt.stamp(time_s))
         self._base = self.memory.next
 
     def _position(self, entry: Entry) -> tuple[int, int, int]:
@@ -287,18 +287,22 @@ class Watching:
             yield word
             scores = self._run([word])
 
-    def _run(self, ids: list[int], remember: bool = False) -> Tensor:
-        """Words, one after the other; scores (words,) of the one that follows."""
-        if not ids:
-            return torch.zeros(0)
-        positions = torch.arange(self.memory.next, self.memory.next + len(ids)).expand(3, -1)
-        embeds = self._vlm.model.embed(ids)
-        if remember:
-            slots = [Slot(None, self._moment) for _ in ids]
-            return self.memory.add(embeds, positions, slots)[-1]
+    def _say(self, ids: Sequence[int]) -> None:
+        """Words that are remembered."""
+        if ids:
+            embeds = self._vlm.model.embed(list(ids))
+            self.memory.add(embeds, self._following(len(ids)), [Slot(None, self._moment) for _ in ids])
+
+    def _run(self, ids: list[int]) -> Tensor:
+        """Words that are forgotten again; scores (words,) of the one that follows."""
+        embeds, positions = self._vlm.model.embed(ids), self._following(len(ids))
         self.memory.next += len(ids)
         words = torch.zeros(len(ids), dtype=torch.bool, device=embeds.device)
         return self._vlm.model.run(embeds, positions, words, self.memory.cache)[-1]
+
+    def _following(self, count: int) -> Tensor:
+        """(3, count) positions of words that come next."""
+        return torch.arange(self.memory.next, self.memory.next + count).expand(3, -1)
 
 
 def changed_cells(told: Canvas | None, canvas: Canvas) -> np.ndarray:
