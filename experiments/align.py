@@ -3,7 +3,7 @@
     python -m experiments.align --clips DIR --out DIR [--learn DIR ...] [--images DIR] [--vision-tower NAME_OR_PATH]
                                 [--steps N] [--quick]
 
-    crops --tokenizer--> latents, levels dropped at random --Projector--> features --loss--> the tower's own
+    crops --tokenizer--> latents, levels dropped at random --Projector, begun as ridge regression--> the tower's own
     --clips, --images --> the same with projector, mean feature and ridge regression --> rows, intervals over clips
 
 `--vision-tower` is efficientnet-lite0 (the default), a folder with a vision-language model that `hf:` takes, or one
@@ -55,6 +55,7 @@ SYSTEMS = {
 }
 COLUMNS = ("cosine_places", "cosine_pooled", "explained")
 SECONDS = 6.0
+STRAIGHT_RATE = 0.1  # of the learning rate: what begins at an optimum must not be thrown out of it
 DRAWS = 1000
 
 
@@ -65,9 +66,13 @@ def train(args: argparse.Namespace, lessons: Lessons, teacher: Teacher) -> Proje
     """Train a projector, or take up where it stopped."""
     torch.manual_seed(args.seed)
     projector = Projector(ProjectorConfig(teacher.dim, teacher.outs, args.width, tower=teacher.name))
-    measure(projector, lessons)
+    if not (args.out / "checkpoint.pt").exists():
+        begin(projector, lessons)
     average = averaging(projector)
-    optimiser = torch.optim.AdamW(projector.parameters(), args.rate, weight_decay=1e-3)
+    straight = [*projector.linear.parameters(), *projector.whole.parameters()]
+    bent = [part for part in projector.parameters() if not any(part is one for one in straight)]
+    groups = [{"params": straight, "share": STRAIGHT_RATE}, {"params": bent}]
+    optimiser = torch.optim.AdamW(groups, args.rate, weight_decay=1e-3)
 
     def one(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng((args.seed, step))
@@ -78,11 +83,20 @@ def train(args: argparse.Namespace, lessons: Lessons, teacher: Teacher) -> Proje
     return projector.eval().requires_grad_(False)
 
 
-def measure(projector: Projector, lessons: Lessons, most: int = 256) -> None:
-    """Give a projector the mean and spread of the tower's features."""
+@torch.no_grad()
+def begin(projector: Projector, lessons: Lessons, most: int = 256) -> None:
+    """Let a projector begin as the best that is linear in a cell and the gist, in the tower's own mean and spread."""
     target = lessons.batch(slice(0, most))[2].flatten(1, 2)
-    projector.shift[:] = target.mean((0, 2, 3))
-    projector.scale[:] = target.std((0, 2, 3)).clamp_min(1e-4)
+    shift, scale = target.mean((0, 2, 3)), target.std((0, 2, 3)).clamp_min(1e-4)
+    projector.shift[:], projector.scale[:] = shift, scale
+    cell, gist, added = ridge(lessons).of_cells_alone()
+    projector.linear.weight[:, : len(cell), 0, 0] = (cell / scale).T
+    projector.linear.weight[:, len(cell) :] = 0
+    projector.linear.bias[:] = (added - shift) / scale
+    projector.whole.weight[:, : len(gist)] = (gist / scale).T
+    projector.whole.weight[:, len(gist) :] = 0
+    projector.narrow.weight.mul_(0.1)
+    projector.narrow.bias.zero_()
 
 
 def step_loss(
@@ -93,8 +107,8 @@ def step_loss(
     depth = draw_depth(batch, CELLS, CELLS, rng)
     gist_depth = torch.from_numpy(rng.choice(GIST_LEVELS + 1, size=batch, p=GIST_SHARE))
     guess = projector(*held(cells, gist, depth, gist_depth))
-    scale = projector.scale.unflatten(0, target.shape[1:3])[..., None, None]
-    error = ((guess - target) / scale).square().mean()
+    mean = projector.shift.reshape(1, *target.shape[1:3], 1, 1)
+    error = (guess - target).square().mean() / (target - mean).square().mean()
     places = F.cosine_similarity(guess, target, dim=2).mean()
     pooled = F.cosine_similarity(guess.mean((3, 4)), target.mean((3, 4)), dim=2).mean()
     loss = error + 2 * (1 - places) + 2 * (1 - pooled)
@@ -188,7 +202,7 @@ def draw(summary: Sequence[Row], path: Path, tower: str) -> None:
         axis.set(title=column.replace("_", " "), xticks=range(len(settings)))
         axis.set_xticklabels(settings, rotation=40, ha="right")
         axis.grid(alpha=0.3)
-    axes[0].legend(frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(SYSTEMS), frameon=False)
     figure.suptitle(f"{tower} from our tokens, mean over held-out clips, 95% interval")
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -225,7 +239,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--learn", type=Path, nargs="+", help="folders of videos and pictures to learn from")
     parser.add_argument("--images", type=Path, help="folder of pictures to report on as well")
     parser.add_argument("--lessons", type=int, help="crops to learn from (default 2400, with --quick 240)")
-    parser.add_argument("--steps", type=int, help="of training (default 2500, with --quick 200)")
+    parser.add_argument("--steps", type=int, help="of training (default 2000, with --quick 200)")
     parser.add_argument("--width", type=int, default=256, help="of the projector")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
@@ -233,7 +247,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--save-every", type=int, default=500)
     args = parser.parse_args(argv)
     args.lessons = args.lessons or (240 if args.quick else 2400)
-    args.steps = args.steps or (200 if args.quick else 2500)
+    args.steps = args.steps or (200 if args.quick else 2000)
     return args
 
 

@@ -18,10 +18,11 @@ from tqdm import tqdm
 
 from experiments.align_lessons import Lessons
 from experiments.teachers import CELLS
-from vidtok.tokenizer.fsq import EDGES, GIST_EDGES
+from vidtok.tokenizer.fsq import EDGES, GIST_EDGES, GIST_LEVELS, SEEN_LEVELS
 from vidtok.tokenizer.networks import SEEN
 
 NEIGHBOURS = 9
+MIDDLE = 4  # the cell itself, of those
 PENALTIES = (1e-3, 1e-2, 1e-1)  # of the columns' mean square
 HELD_OUT = 10  # one in so many lessons chooses the penalty
 _BATCH = 32
@@ -53,7 +54,18 @@ class Ridge:
 
     def solve(self, levels: int, gist_levels: int) -> Tensor:
         """Weights (columns, outs * dim) of a setting, zero for what it does not know."""
-        known = columns(levels, gist_levels, self.lessons.gist.shape[1])
+        return self._solved(columns(levels, gist_levels, self.lessons.gist.shape[1]))
+
+    def of_cells_alone(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The best that is linear in a cell and the gist, all levels: (SEEN, out), (GIST, out) and what is added."""
+        known = columns(SEEN_LEVELS, GIST_LEVELS, self.lessons.gist.shape[1])
+        around = NEIGHBOURS * (SEEN + 1)
+        known[:around] = False
+        known[MIDDLE : around - NEIGHBOURS : NEIGHBOURS] = True
+        found = self._solved(known)
+        return found[MIDDLE : around - NEIGHBOURS : NEIGHBOURS], found[around:-1], found[-1]
+
+    def _solved(self, known: Tensor) -> Tensor:
         gram, moment = self.gram[known][:, known], self.moment[known]
         best, least = moment, float("inf")
         checks = [self.lessons.batch(part) for part in _parts(self.lessons, learned=False)]

@@ -45,6 +45,18 @@ def test_ridge_finds_what_is_linear_and_only_with_what_is_held() -> None:
     assert errors[0] < 0.02 < errors[1]
 
 
+def test_a_projector_begins_as_the_best_that_is_linear_in_a_cell() -> None:
+    taught = lessons(30, linear=True)
+    projector = Projector(ProjectorConfig(6, width=8, blocks=1))
+    align.begin(projector, taught)
+    projector.narrow.weight.data.zero_()
+    cells, gist, target = taught.batch(slice(0, 8))
+    all_of_it = held(cells, gist, torch.full((8, CELLS, CELLS), SEEN_LEVELS), torch.full((8,), GIST_LEVELS))
+    right = 0.5**2 / 3  # what hangs on the neighbour is not told
+    error = (projector(*all_of_it).detach() - target).square().mean()
+    assert float(error) == pytest.approx(right, rel=0.35)
+
+
 def test_a_design_has_a_column_for_all_that_may_be_known() -> None:
     cells, gist, _ = lessons(2, linear=False).batch(slice(0, 2))
     rows = design(cells, gist)

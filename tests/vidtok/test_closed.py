@@ -87,6 +87,16 @@ def test_the_newest_takes_the_place_of_what_waits_and_there_is_no_queue() -> Non
     assert len(chooser.chosen) == 2
 
 
+def test_an_event_waits_for_its_picture_even_when_it_is_over() -> None:
+    chooser = KeyframeChooser(KeyframeConfig(per_minute=6, burst=2, reserve=1))
+    chooser.see(canvas(0.0), 0.0)
+    chooser.see(canvas(0.25, 1), 0.2, alarm=True)  # too soon after the last
+    chooser.see(canvas(0.25, 1), 0.4, alarm=True)  # it goes on: no new event
+    chooser.see(canvas(0.0), 0.6)
+    chooser.tick(1.0)
+    assert [(k.time_s, k.alarm) for k in chooser.chosen] == [(0.0, False), (0.2, True)]
+
+
 def test_what_has_gone_again_is_not_waited_for() -> None:
     chooser = KeyframeChooser(KeyframeConfig(per_minute=6, burst=2, reserve=1))
     chooser.see(canvas(0.0), 0.0)

@@ -4,7 +4,8 @@
 
 The budget is a token bucket: over any window of T seconds at most `burst + T * per_minute / 60` moments are chosen.
 `reserve` of its places are left to alarms and to questions. No queue: where there is no room one moment waits, and a
-newer one takes its place. A moment keeps its canvas; nothing is drawn here.
+newer one takes its place, unless it shows an event and the newer one does not. A moment keeps its canvas; nothing is
+drawn here.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class KeyframeConfig:
     reserve: int = 1  # of these, for alarms and questions only
     keep: int = 8  # chosen moments remembered
     news: float = 0.12  # unlike the last one chosen by so much, from 0 to 1: worth a picture
+    gap_s: float = 1.0  # at least, from one to the next: cells are told coarsely at first; questions do not wait
     settled: float = 0.05  # alike enough that what came later shows the same moment, only better
 
     def __post_init__(self) -> None:
@@ -81,6 +83,8 @@ class KeyframeChooser:
         self._newest: Keyframe | None = None
         self._shown = 0  # the last number that was handed out: its canvas stays as it is
         self._count = 0
+        self._alarm = False  # whether the last canvas was one of an event
+        self._last_s = -math.inf  # when something was chosen
 
     @property
     def chosen(self) -> tuple[Keyframe, ...]:
@@ -88,24 +92,32 @@ class KeyframeChooser:
         return tuple(self._kept)
 
     def see(self, canvas: Canvas, now: float, alarm: bool = False) -> None:
-        """A new canvas, and whether the gate calls it an event."""
+        """A new canvas, and whether the gate calls it an event; one that goes on is no new event."""
+        onset, self._alarm = alarm and not self._alarm, alarm
         if not canvas.depth.any():
             return  # nothing is known yet
-        self._newest = Keyframe(0, now, canvas, alarm)
-        news = self._news_of(canvas)
-        if alarm or news >= self.config.news or (self._waiting is not None and news > self.config.settled):
-            held = self._waiting is not None and self._waiting.alarm
-            self._waiting = Keyframe(0, now, canvas, alarm or held)
+        self._newest = Keyframe(0, now, canvas, onset)
+        self._wait(self._newest, self._news_of(canvas))
+        self.tick(now)
+
+    def _wait(self, moment: Keyframe, news: float) -> None:
+        """The newest takes the place of what waits; an event's moment gives way to another event's only."""
+        waiting = self._waiting
+        if waiting is not None and waiting.alarm and not moment.alarm:
+            return
+        if moment.alarm or news >= self.config.news or (waiting is not None and news > self.config.settled):
+            self._waiting = moment
         elif news <= self.config.settled:
             self._waiting = None  # what was new has gone again
-            self._show_better(canvas)
-        self.tick(now)
+            self._show_better(moment.canvas)
 
     def tick(self, now: float) -> None:
         """Time has passed: what waits is chosen as soon as the budget has room."""
         waiting = self._waiting
-        if waiting is not None and self._bucket.take(now, 0 if waiting.alarm else self.config.reserve):
-            self._keep(waiting)
+        if waiting is None or now < self._last_s + self.config.gap_s:
+            return
+        if self._bucket.take(now, 0 if waiting.alarm else self.config.reserve):
+            self._keep(waiting, now)
 
     def for_question(self, now: float, most: int) -> tuple[Keyframe, ...]:
         """The last moments, at most so many, oldest first; with how it looks now, if that is new and the budget allows.
@@ -115,7 +127,7 @@ class KeyframeChooser:
         newest = self._newest
         news = 0.0 if newest is None else self._news_of(newest.canvas)
         if newest is not None and news > self.config.settled and self._bucket.take(now):
-            self._keep(newest)
+            self._keep(newest, now)
         out = tuple(self._kept)[-most:]
         if out:
             self._shown = out[-1].number
@@ -124,8 +136,8 @@ class KeyframeChooser:
     def _news_of(self, canvas: Canvas) -> float:
         return unlike(self._kept[-1].canvas, canvas) if self._kept else 1.0
 
-    def _keep(self, moment: Keyframe) -> None:
-        self._count += 1
+    def _keep(self, moment: Keyframe, now: float) -> None:
+        self._count, self._last_s = self._count + 1, now
         self._kept.append(replace(moment, number=self._count))
         self._waiting = None
 
