@@ -393,9 +393,16 @@ def refuses(status: int, text: str = "", **headers: str) -> Handler:
     return handler
 
 
+async def hangs_up(request: web.Request) -> web.StreamResponse:
+    await cut(request)
+    await forever(request)
+    raise AssertionError
+
+
 @pytest.mark.parametrize(
     ("handler", "said"),
     [
+        (hangs_up, "hung up without an answer"),
         (refuses(401, json.dumps({"error": {"message": f"bad key {KEY}\nsorry"}})), r"401: .*OPENAI_API_KEY.*sorry"),
         (refuses(404), "no model 'tiny': check the address"),
         (refuses(302, Location="http://127.0.0.1:1/elsewhere"), "302, it points elsewhere"),

@@ -366,7 +366,9 @@ def test_a_model_is_loaded_from_a_folder(kind: str, folders: Path) -> None:
 
 
 def test_what_cannot_be_loaded_is_said_in_one_line(folders: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"projector.safetensors is not there; make it: python -m experiments.align"):
+    with pytest.raises(
+        ModelError, match=r"projector.safetensors is not there; make it with python -m experiments.align"
+    ):
         open_vlm(f"hf:{tmp_path}")
     other = tmp_path / "other.safetensors"
     save_projector(Projector(ProjectorConfig(12, width=4, blocks=1)), other)

@@ -166,6 +166,8 @@ class ClosedModel:
             raise self._error("the connection was cut in the middle of the answer; ask again") from None
         except http.ClientConnectorError:
             raise self._error("cannot be reached; start the endpoint, or give another address") from None
+        except (http.ClientOSError, http.ServerDisconnectedError):
+            raise self._error("hung up without an answer; ask again, or look at its log") from None
         except (http.ClientError, ValueError) as error:
             raise self._error(f"does not speak HTTP as it should ({type(error).__name__})") from None
 

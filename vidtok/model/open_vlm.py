@@ -88,7 +88,7 @@ def open_vlm(spec: str, projector: Path | None = None, device: str = "cpu", dtyp
     path = Path(name) / PROJECTOR if projector is None else projector
     if not path.exists():
         raise ModelError(
-            f"{PREFIX}{name}: {path} is not there; make it: python -m experiments.align --vision-tower {name}"
+            f"{PREFIX}{name}: {path} is not there; make it with python -m experiments.align --vision-tower {name}"
         )
     return OpenVlm(load_model(name, device, dtype), load_projector(path), load_words(name))
 
