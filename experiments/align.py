@@ -47,10 +47,12 @@ SETTINGS = {  # levels of the cells, of the gist
     "5 levels": (SEEN_LEVELS, 0),
     "5 levels, gist": (SEEN_LEVELS, GIST_LEVELS),
 }
+SHIPPED = "vidtok-reader"
 QUICK = ("1 level", "5 levels, gist")
 SYSTEMS = {
     "vidtok-projector": "one network for all settings, levels dropped at random while it learned",
     "ridge": "ridge regression on the same inputs (3x3 cells, gist), one for each setting",
+    SHIPPED: "token head, back half and gist head as they ship: made for this tower alone, trained for hours",
     "mean": "the mean feature of each place, over what is learned from",
 }
 COLUMNS = ("cosine_places", "cosine_pooled", "explained")
@@ -154,6 +156,8 @@ class Judge:
                 "ridge": predict(weights, cells, gist, self._teacher.outs),
                 "mean": self._mean[None].expand_as(true),
             }
+            if (shipped := self._teacher.shipped(*known)) is not None:
+                found[SHIPPED] = shipped
             for system, guess in found.items():
                 out.append({"system": system, "setting": setting, **compare(guess[:, 0], true[:, 0], self._mean[0])})
         return out
@@ -186,6 +190,18 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
     return out
 
 
+def compared(rows: Sequence[Row], ours: str = "vidtok-projector") -> list[Row]:
+    """How much better ours is than each other system at each setting, clip by clip, with 95% intervals over clips."""
+    of = {(row["system"], row["setting"], row["clip"]): np.array([row[c] for c in COLUMNS]) for row in rows}
+    gains = [
+        {"system": system, "setting": setting, "clip": clip}
+        | dict(zip(COLUMNS, map(float, of[ours, setting, clip] - values), strict=True))
+        for (system, setting, clip), values in of.items()
+        if system != ours
+    ]
+    return summarise(gains)
+
+
 def draw(summary: Sequence[Row], path: Path, tower: str) -> None:
     """A point with its interval for each system and setting."""
     plt = pyplot()
@@ -194,7 +210,7 @@ def draw(summary: Sequence[Row], path: Path, tower: str) -> None:
     for axis, column in zip(axes, COLUMNS, strict=True):
         for number, (system, color) in enumerate(zip(SYSTEMS, ("#c8102e", *PALETTE), strict=False)):
             mine = [row for row in summary if row["system"] == system]
-            at = [settings.index(row["setting"]) + 0.15 * (number - 1) for row in mine]
+            at = [settings.index(row["setting"]) + 0.15 * (number - 1.5) for row in mine]
             values = [row[column] for row in mine]
             ends = [[abs(row[column] - (row[f"{column}_{end}"] or row[column])) for row in mine]
                     for end in ("low", "high")]  # fmt: skip
@@ -223,7 +239,8 @@ def run(argv: Sequence[str] | None = None) -> None:
     projector = train(args, lessons, teacher)
     save_projector(projector, args.out / "projector.safetensors")
     settings = [name for name in SETTINGS if not args.quick or name in QUICK]
-    keys = [{"system": s, "setting": n, "clip": clip.name} for clip in jobs for n in settings for s in SYSTEMS]
+    systems = [name for name in SYSTEMS if name != SHIPPED or teacher.name == PLAIN]
+    keys = [{"system": s, "setting": n, "clip": clip.name} for clip in jobs for n in settings for s in systems]
     if waiting := [clip for clip in jobs if not all(rows.has(**key) for key in keys if key["clip"] == clip.name)]:
         judge = Judge(projector, lessons, teacher, settings)
         for clip in tqdm(waiting, "held out"):
@@ -286,12 +303,15 @@ def tell(out: Path, rows: Sequence[Row], about: Row) -> None:
     """summary.json, plot and report."""
     kinds = {kind: [row for row in rows if row["kind"] == kind] for kind in ("clip", "picture")}
     summary = {kind: summarise(mine) for kind, mine in kinds.items() if mine}
-    bench.write_json(out / "summary.json", {**about, **summary, "machine": bench.machine()})
+    gains = {kind: compared(mine) for kind, mine in kinds.items() if mine}
+    bench.write_json(out / "summary.json", {**about, **summary, "better_than": gains, "machine": bench.machine()})
     draw(summary["clip"], out / "align.png", about["tower"])
     lines = [f"{about['tower']}; learned from {about['learned']}.", "", "![align](align.png)", ""]
     for kind, part in summary.items():
         ends = [f"{c}{end}" for c in COLUMNS for end in ("", "_low", "_high")]
         lines += [f"## {kind}s", "", *bench.table(part, ("system", "setting", "clips", *ends)), ""]
+        lines += [f"## {kind}s: the projector less each other system, clip by clip", ""]
+        lines += [*bench.table(gains[kind], ("system", "setting", *ends)), ""]
     lines += [f"- `{name}`: {said}." for name, said in SYSTEMS.items()]
     bench.write_report(out, "align: our tokens in the place of a vision tower's features", lines)
 

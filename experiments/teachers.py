@@ -21,6 +21,7 @@ from experiments.bench import BenchError
 from vidtok.errors import VidtokError
 from vidtok.model.families import load_model, transformers
 from vidtok.model.tower import POOLED, load_tower, to_input
+from vidtok.tokenizer.store import load_gist_head, load_head
 
 PLAIN = "efficientnet-lite0"
 SIDE = 256  # pixels of a picture
@@ -38,6 +39,10 @@ class Teacher(ABC):
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 (B, 256, 256, 3) -> (B, outs, dim, 8, 8)."""
 
+    def shipped(self, cells: Tensor, gist: Tensor) -> Tensor | None:
+        """What the product's own way makes of what a canvas holds, where it has one to this tower."""
+        return None
+
 
 class EfficientNet(Teacher):
     """The tower that our tokens are made for."""
@@ -45,12 +50,17 @@ class EfficientNet(Teacher):
     name, dim = PLAIN, POOLED
 
     def __init__(self) -> None:
-        self._tower = load_tower()
+        self._tower, self._head, self._gist_head = load_tower(), load_head(), load_gist_head()
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> Tensor:
         """The back half's maps."""
-        return self._tower.back(self._tower(to_input(pixels))[0])[0][:, None]
+        return self._tower.back(self._tower.front(to_input(pixels))[2])[0][:, None]
+
+    @torch.inference_mode()
+    def shipped(self, cells: Tensor, gist: Tensor) -> Tensor | None:
+        """The token head, the tower's back half, the gist head."""
+        return self._gist_head(self._tower.back(self._head(cells))[0], cells, gist)[0][:, None]
 
 
 class LanguageEye(Teacher):

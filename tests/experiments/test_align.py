@@ -93,6 +93,16 @@ def test_intervals_are_over_clips() -> None:
     assert align.summarise(rows[:1])[0]["explained_low"] is None
 
 
+def test_systems_are_compared_clip_by_clip() -> None:
+    rows = [
+        {"system": system, "setting": "s", "clip": str(n), **dict.fromkeys(align.COLUMNS, n + more)}
+        for n in range(9)
+        for system, more in (("vidtok-projector", 0.25), ("ridge", 0.0))
+    ]
+    (row,) = align.compared(rows)
+    assert (row["system"], row["explained"], row["explained_low"], row["explained_high"]) == ("ridge", *[0.25] * 3)
+
+
 def test_maps_of_any_size_come_to_our_cells() -> None:
     for side in (4, 8, 16, 9):
         assert resampled(torch.ones(2, 3, 5, side, side)).shape == (2, 3, 5, CELLS, CELLS)
@@ -132,7 +142,7 @@ def test_a_run_reports_writes_and_goes_on_where_it_stopped(
     rows = json.loads((tmp_path / "results.json").read_text())
     assert {row["system"] for row in rows} == set(align.SYSTEMS)
     assert {row["clip"]: row["kind"] for row in rows} == {"0.avi": "clip", "1.avi": "clip", "0.png": "picture"}
-    assert len(rows) == 3 * 3
+    assert len(rows) == 3 * len(align.SYSTEMS)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert {row["clips"] for row in summary["clip"]} == {2}
     assert all(abs(row["explained"]) < 1e-5 for row in rows if row["system"] == "mean")
