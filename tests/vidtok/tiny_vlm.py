@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -22,10 +24,11 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-from vidtok.canvas import Canvas, Grid
+from vidtok.canvas import Canvas, Grid, blank
 from vidtok.model.families import LanguageModel
 from vidtok.model.open_vlm import OpenVlm
 from vidtok.model.projector import Projector, ProjectorConfig
+from vidtok.tokenizer.fsq import CHANNELS, EDGES, GIST, GIST_LEVELS, SEEN_LEVELS
 
 KINDS = ("qwen2_5_vl", "qwen3_vl", "llava")
 WIDTH = 64
@@ -120,13 +123,6 @@ def save(kind: str, folder: Path) -> Path:
 
 def a_canvas(seed: int, like: Canvas | None = None, cells: int | None = None) -> Canvas:
     """A canvas that holds something everywhere; or `like`, with so many cells told anew."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    from vidtok.canvas import blank
-    from vidtok.tokenizer.fsq import CHANNELS, EDGES, GIST, GIST_LEVELS, SEEN_LEVELS
-
     rng, base = np.random.default_rng(seed), like or blank(GRID)
     shape = (GRID.rows, GRID.cols)
     chosen = np.zeros(shape, bool)
