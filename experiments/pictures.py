@@ -16,7 +16,7 @@ VIDEOS = {".mp4", ".mkv", ".avi", ".mov", ".webm", ".gif"}
 
 def load_images(folder: Path, short_side: int) -> list[NDArray[np.uint8]]:
     """Every photograph below a folder, RGB, scaled so that its shorter side is `short_side`."""
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
+    paths = _below(folder, PICTURES)
     loaded = (cv2.imread(str(p), cv2.IMREAD_COLOR_RGB) for p in tqdm(paths, "photographs"))
     return [_scaled(picture, short_side) for picture in loaded if picture is not None]
 
@@ -29,9 +29,15 @@ def middle_of(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 def load_films(folder: Path, short_side: int, every_s: float, most: int) -> list[list[NDArray[np.uint8]]]:
     """Frames of every clip below a folder, one each `every_s` seconds, at most `most` a clip."""
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEOS)
+    paths = _below(folder, VIDEOS)
     films = [_sample(p, short_side, every_s, most) for p in tqdm(paths, "clips")]
     return [frames for frames in films if frames]
+
+
+def _below(folder: Path, suffixes: set[str]) -> list[Path]:
+    """The files of a kind below a folder, in order of name; a file is taken as it is."""
+    paths = [folder] if folder.is_file() else folder.rglob("*")
+    return sorted(path for path in paths if path.suffix.lower() in suffixes)
 
 
 def _sample(path: Path, short_side: int, every_s: float, most: int) -> list[NDArray[np.uint8]]:

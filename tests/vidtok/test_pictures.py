@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from edge_gate.budget import Why
-from vidtok.live.pictures import OUTLINES, outlined
+from vidtok.live.pictures import OUTLINES, jpeg, outlined
 
 
 @pytest.mark.parametrize("why", list(Why))
@@ -22,3 +23,11 @@ def test_a_cell_is_outlined_in_the_colour_of_what_became_of_it(why: Why) -> None
         rows, cols = np.nonzero(lit)
         assert (rows.min(), rows.max(), cols.min(), cols.max()) == (29, 58, 25, 54)
         assert {tuple(colour) for colour in shown[lit].tolist()} == {OUTLINES[why]}
+
+
+def test_a_jpeg_keeps_size_and_colours() -> None:
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:, :32] = 250, 20, 10
+    back = cv2.imdecode(np.frombuffer(jpeg(picture), np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert back.shape == picture.shape
+    assert int(np.abs(back.astype(int) - picture)[:, 4:24].max()) < 12

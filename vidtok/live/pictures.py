@@ -113,3 +113,12 @@ def save_png(path: Path, pixels: Pixels) -> None:
     if not good:
         raise OSError(f"{path}: the picture could not be encoded")
     path.write_bytes(data.tobytes())
+
+
+def jpeg(pixels: Pixels, quality: int = 85) -> bytes:
+    """An RGB picture as a JPEG."""
+    cv2 = load_cv2()
+    good, data = cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not good:
+        raise ValueError(f"a picture of {pixels.shape[1]}x{pixels.shape[0]} could not be made a JPEG")
+    return bytes(data)
