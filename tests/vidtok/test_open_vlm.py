@@ -19,8 +19,8 @@ pytest.importorskip("transformers", reason="pip install 'vidtok[open]'")
 from tests.vidtok.tiny_vlm import KINDS, WIDTH, a_canvas, model, projector, save, tiny, words
 from vidtok.canvas import Canvas, Grid, blank
 from vidtok.errors import MissingExtra, ModelError
-from vidtok.model.families import LanguageModel, load_words, patchify, transformers
 from vidtok.model.cache import Slot
+from vidtok.model.families import LanguageModel, load_words, patchify, transformers
 from vidtok.model.open_vlm import OpenVlm, WatchConfig, changed_cells, open_vlm
 from vidtok.model.projector import Projector, ProjectorConfig, load_projector, save_projector
 

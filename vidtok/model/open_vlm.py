@@ -31,8 +31,8 @@ from torch import Tensor
 
 from vidtok.canvas import CELL, Canvas
 from vidtok.errors import ModelError
-from vidtok.model.families import LanguageModel, Order, load_model, load_words
 from vidtok.model.cache import Entry, Memory, Slot
+from vidtok.model.families import LanguageModel, Order, load_model, load_words
 from vidtok.model.projector import Projector, load_projector
 from vidtok.model.prompt import Prompt, prompt_of
 from vidtok.tokenizer.fsq import EDGES, SEEN_LEVELS
