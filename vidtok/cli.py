@@ -289,7 +289,11 @@ def _add_serve(commands: Any) -> None:
         "--model",
         default="built-in",
         metavar="MODEL",
-        help="who answers questions: built-in (the default), or none",
+        help="who answers questions: built-in (the default), hf:NAME_OR_PATH (an open model of transformers), "
+        "openai:URL?model=NAME (any endpoint that takes pictures; its key in OPENAI_API_KEY), or none",
+    )
+    parser.add_argument(
+        "--projector", type=Path, metavar="FILE", help="of an hf: model, as `python -m experiments.align` made it"
     )
     parser.add_argument(
         "--tell-me",
@@ -335,6 +339,7 @@ def _serve(args: argparse.Namespace) -> None:
         "also": args.also,
         "ice_servers": args.ice,
         "model": args.model,
+        "projector": args.projector,
         "conditions": args.tell_me,
     }
     asyncio.run(serve(args.host, args.port, token=token, report=report, caps=caps, once=args.once, **extras))

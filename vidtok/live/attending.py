@@ -19,9 +19,9 @@ from vidtok.canvas import Canvas
 from vidtok.edits import Kind
 from vidtok.errors import ModelError
 from vidtok.live import wishing
-from vidtok.live.mind import Mind
+from vidtok.live.models import Model
 from vidtok.live.receiver import Update
-from vidtok.model.answerer import MOST_WAITING, Answer, looked_at
+from vidtok.model.answerer import Answer, looked_at
 
 EVERY_S = 1.0  # a condition is asked about at most so often
 YES = "yes"
@@ -36,7 +36,7 @@ class Attending:
 
     def __init__(
         self,
-        mind: Mind,
+        model: Model,
         name: str,
         canvas: Canvas,
         about: Mapping[str, object],
@@ -47,7 +47,7 @@ class Attending:
         conditions: Sequence[str] = (),
     ) -> None:
         self.about = about
-        self._mind, self._name, self._base, self._canvas = mind, name, base, canvas
+        self._model, self._name, self._base, self._canvas = model, name, base, canvas
         self._clock, self._tell_edge, self._report = clock, state, report
         self._wishing = wishing.State(idle_s=math.inf if conditions else clock())
         self._rate, self._rated_s = 0.0, clock()
@@ -55,11 +55,11 @@ class Attending:
         self._noticing: asyncio.Task[None] | None = None
         self._noticed_s = -EVERY_S
         fps = about.get("fps")
-        mind.join(name, canvas, float(fps) if isinstance(fps, int | float) else 10.0)
+        model.join(name, canvas, float(fps) if isinstance(fps, int | float) else 10.0)
 
     def close(self) -> None:
         """The stream has ended."""
-        self._mind.leave(self._name)
+        self._model.leave(self._name)
         if self._noticing is not None:
             self._noticing.cancel()
 
@@ -69,8 +69,8 @@ class Attending:
         fade = min(1.0, max(now - self._rated_s, 1e-3) / RATE_S)
         self._rate += fade * (update.edits.tokens / max(now - self._rated_s, 1e-3) - self._rate)
         self._rated_s = now
-        room = self._mind.show(self._name, update.canvas, update.capture_ms / 1000, late_s)
-        behind = self._mind.behind(self._name) / MOST_WAITING if room else 1.0
+        room = self._model.show(self._name, update.canvas, update.capture_ms / 1000, late_s)
+        behind = self._model.behind(self._name) if room else 1.0
         self._wishing = wishing.read(self._wishing, behind, self._rate, now)
         self._wish()
         news = (update.edits.kind == Kind.SET).any()
@@ -84,7 +84,7 @@ class Attending:
         self._wish()
         answer = None
         try:
-            async with aclosing(self._mind.ask(self._name, text)) as words:
+            async with aclosing(self._model.ask(self._name, text)) as words:
                 async for word in words:
                     answer = word if isinstance(word, Answer) else None
                     yield word
@@ -129,7 +129,7 @@ class Attending:
     async def _whole(self, text: str) -> Answer | None:
         """The answer to the server's own question, which is nobody's asking; None where there is no room for it."""
         try:
-            async with aclosing(self._mind.ask(self._name, text)) as words:
+            async with aclosing(self._model.ask(self._name, text)) as words:
                 async for word in words:
                     if isinstance(word, Answer):
                         return word

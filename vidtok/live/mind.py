@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from vidtok.canvas import Canvas
 from vidtok.errors import ModelError
-from vidtok.model.answerer import Answer, Answerer, Asking, Watch
+from vidtok.model.answerer import MOST_WAITING, Answer, Answerer, Asking, Watch
 
 MOST_QUESTIONS = 4  # of one stream at a time
 
@@ -84,9 +84,9 @@ class Mind:
         self._work.set()
         return room
 
-    def behind(self, stream: str) -> int:
-        """Canvases of a stream that wait to be read."""
-        return len(self._watches[stream].waiting)
+    def behind(self, stream: str) -> float:
+        """How much of the room for canvases that wait is taken, 0 to 1."""
+        return len(self._watches[stream].waiting) / MOST_WAITING
 
     def watch(self, stream: str) -> Watch:
         """What the model knows of a stream; to look at."""

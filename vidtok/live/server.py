@@ -1,6 +1,6 @@
 """The server: answers WebRTC offers, keeps each stream's canvas, has the model read it. It never sees a pixel.
 
-endpoint --Connection--> events --Receiver--> canvas --every one--> Mind <--questions-- HTTP, --tell-me
+endpoint --Connection--> events --Receiver--> canvas --every one--> model <-questions-- HTTP, --tell-me
                                       ^         |                     |
                                       |         +--newest only--> Reader --labels--> report
                                       +-- feedback <--wishing-- room, questions, where answers looked
@@ -37,21 +37,19 @@ from vidtok.errors import ModelError
 from vidtok.live.asking import add_questions
 from vidtok.live.attending import Attending
 from vidtok.live.link import LIVE, codec_hash
-from vidtok.live.mind import Mind
+from vidtok.live.models import BUILT_IN, Model, load_model
 from vidtok.live.receiver import Receiver, Update
 from vidtok.live.timeline import tracing
-from vidtok.model.answerer import Answer, Answerer
+from vidtok.model.answerer import Answer
 from vidtok.model.reader import Reader, Sight
 from vidtok.tokenizer.edge import load_info
-
-BUILT_IN, NO_MODEL = "built-in", "none"
 
 # Rows about what happens, told as they happen: `event` names the kind.
 Report = Callable[[Mapping[str, object]], None]
 
 
 class Server:
-    """Serves any number of streams with one model; without a mind it tells labels only."""
+    """Serves any number of streams with one model; without one it tells labels only."""
 
     def __init__(
         self,
@@ -59,13 +57,13 @@ class Server:
         report: Report,
         caps: Caps | None = None,
         trace: Path | None = None,
-        mind: Mind | None = None,
+        model: Model | None = None,
         conditions: Sequence[str] = (),
     ) -> None:
         self.sessions: dict[str, Session] = {}  # those that are open, by the stream's name
-        self.attending: dict[str, Attending] = {}  # those that the mind watches, in order of their beginning
+        self.attending: dict[str, Attending] = {}  # those that the model watches, in order of their beginning
         self._reader, self._report, self._trace = reader, report, trace
-        self._mind, self._conditions = mind, conditions
+        self._answering, self._conditions = model, conditions
         self._wishes = Wishes() if caps is None else Wishes(caps.kbps, caps.tokens_per_s)
         self._tables = load_tables().ready()
         self._build = codec_hash(self._tables, load_info().digest)
@@ -159,8 +157,8 @@ class Server:
                 self._report({"event": "closed", "stream": name, "code": event.code, "reason": event.reason})
 
     def _attend(self, name: str, connection: Connection, receiver: Receiver) -> None:
-        """Have the mind watch a stream from its greeting on."""
-        if self._mind is None:
+        """Have the model watch a stream from its greeting on."""
+        if self._answering is None:
             return
 
         def state(wishes: Wishes) -> None:
@@ -171,7 +169,7 @@ class Server:
             self.attending[name].close()
         assert receiver.canvas is not None
         self.attending[name] = Attending(
-            self._mind, name, receiver.canvas, receiver.meta, self._wishes, connection.clock, state,
+            self._answering, name, receiver.canvas, receiver.meta, self._wishes, connection.clock, state,
             self._report, self._conditions,
         )  # fmt: skip
 
@@ -210,15 +208,6 @@ class Server:
         return self._reader.read(canvas), time.perf_counter() - began
 
 
-def load_mind(model: str) -> Mind | None:
-    """The model of that name, at work on nothing yet; None for NO_MODEL."""
-    if model == NO_MODEL:
-        return None
-    if model != BUILT_IN:
-        raise ModelError(f"--model {model}: there is no such model; give {BUILT_IN} or {NO_MODEL}")
-    return Mind(Answerer.load())
-
-
 def trace_path(path: Path | None, number: int) -> Path | None:
     """Where the trace of the stream of that number goes, when `path` was asked for."""
     return None if path is None else path.with_name(f"{path.stem}-{number}{path.suffix}")
@@ -248,6 +237,7 @@ async def serve(
     also: Sequence[str] = (),
     ice_servers: Sequence[str] = (),
     model: str = BUILT_IN,
+    projector: Path | None = None,
     conditions: Sequence[str] = (),
 ) -> None:
     """Listen until cancelled, or until the first stream has ended when `once` is asked for.
@@ -256,19 +246,19 @@ async def serve(
     """
     reader = Reader()
     reader.read(blank(Grid(64, 64)))  # the first reading keeps everything waiting: better before anybody does
-    mind = load_mind(model)
-    server = Server(reader, report, caps, trace, mind, conditions)
+    answering = load_model(model, projector)
+    server = Server(reader, report, caps, trace, answering, conditions)
     listener = WebRtcListener(
         host, port, token=token, on_endpoint=server.stream, max_sessions=max_sessions, ice_servers=ice_servers
     )
-    if mind is not None:
+    if answering is not None:
         add_questions(listener, server.streams, server.ask)
     if metrics:
         add_metrics(listener, lambda: server.sessions)
     others = [listen(url, server.stream, token=token, max_sessions=max_sessions) for url in also]
     name = f"[{host}]" if ":" in host else host
     started: list[Listener] = []
-    thinking = None if mind is None else asyncio.create_task(mind.run())
+    thinking = None if answering is None else asyncio.create_task(answering.run())
     try:
         for each in (listener, *others):
             await each.start()
