@@ -12,7 +12,7 @@ demo: setup ## film the built-in scene, send it over WebRTC to a server process,
 	$(BIN)/vidtok demo
 
 test: setup lint ## lint, types and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 fuzz: setup ## a million mutated packets at live sessions; PACKETS=, SEED=; REPLAY=FILE does again what has failed
 	$(BIN)/python -m tests.transport.fuzz $(if $(REPLAY),--replay $(REPLAY),--packets $(or $(PACKETS),1000000) --seed $(or $(SEED),0))

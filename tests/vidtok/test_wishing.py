@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge_gate.wishes import Wishes
 from vidtok.live import wishing
-from vidtok.live.wishing import ASKED, FEWEST, HEEDED_S, LEAST_S, NOBODY, QUIET_S, STEP_S, State
+from vidtok.live.wishing import ASKED, FEWEST, HEEDED_S, LEAST_S, NOBODY, QUIET_S, SOON_S, STEP_S, State
 
 BASE = Wishes()
 LOOKED = np.array([[0.0, 0.1, 0.0], [0.0, 0.0, 0.7]], np.float32)
@@ -29,7 +29,7 @@ def test_interest_follows_who_asks() -> None:
     assert wished(asking, 100.0 + QUIET_S + 1) == Wishes(interest=ASKED)
     done = wishing.dropped(asking, 200.0)
     assert wished(done, 201.0) == Wishes(interest=ASKED)
-    assert wished(done, 200.0 + HEEDED_S + 1) == BASE
+    assert wished(done, 200.0 + SOON_S + 1) == BASE
     assert wished(done, 200.0 + QUIET_S + 1) == Wishes(interest=NOBODY)
     assert wished(State(idle_s=math.inf), 1e6) == BASE
 

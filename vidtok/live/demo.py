@@ -12,8 +12,9 @@ import asyncio
 import html
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ from transport.errors import PeerError
 from transport.lanes import Lane
 from vidtok.canvas import CELL, Grid, blank
 from vidtok.entropy import load_tables
+from vidtok.errors import ModelError
+from vidtok.live.asking import ask_server
 from vidtok.live.edge import Edge, Tally
 from vidtok.live.link import codec_hash
 from vidtok.live.pictures import FilmWriter, heat, outlined, panels, save_png
@@ -56,6 +59,13 @@ class Filmed:
     kbps: float
 
 
+ASK_EVERY_S = 3.0
+QUESTIONS = {  # of the built-in scene, and of anything else
+    True: ("what came in?", "did a lamp light up?", "is the camera moving?", "is somebody holding up a page?"),
+    False: ("is anyone there?", "what is in the picture?", "does anything move?", "is there any text?"),
+}
+
+
 @dataclass
 class Story:
     """What the demo gathers while it runs."""
@@ -66,6 +76,7 @@ class Story:
     )  # known since (s), view, labels
     latencies_ms: list[float] = field(default_factory=list)
     read_ms: list[float] = field(default_factory=list)
+    answers: list[tuple[float, str, str]] = field(default_factory=list)  # asked at (s), question, answer
 
     def told(self, row: Mapping[str, object]) -> None:
         """Take in a row of the server's."""
@@ -119,7 +130,11 @@ async def demo(source: Source, out: Path, config: SendConfig, say: Say) -> dict[
         meta = dict(hello(edge.grid, source.fps, source.name))
         with FileWriter(out / "demo.vtk", meta, codec_hash(tables, info.digest)) as writer:
             endpoint = Recorder(await connect(url + "/offer"), writer)
-            await edge.run(endpoint, _Teller(story, edge, judge, say))
+            asking = asyncio.create_task(_ask(url, QUESTIONS[source.name.startswith("scene")], story, say))
+            try:
+                await edge.run(endpoint, _Teller(story, edge, judge, say))
+            finally:
+                asking.cancel()
         await asyncio.wait_for(listening, START_TIMEOUT_S)
         await asyncio.wait_for(child.wait(), START_TIMEOUT_S)
     finally:
@@ -131,6 +146,20 @@ async def demo(source: Source, out: Path, config: SendConfig, say: Say) -> dict[
     say("\ndrawing what the canvas held ...")
     _draw(out, story, figures)
     return figures
+
+
+async def _ask(url: str, questions: Sequence[str], story: Story, say: Say) -> None:
+    """Ask the server one question after the other, as somebody would who sees the answers only."""
+    for question in cycle(questions):
+        await asyncio.sleep(ASK_EVERY_S)
+        asked_s = story.filmed[-1].time_s if story.filmed else 0.0
+        try:
+            answer = "".join([word async for word in ask_server(url, question)])
+        except ModelError as error:
+            say(f"         {error}")
+            return
+        story.answers.append((asked_s, question, answer))
+        say(f"{asked_s:5.1f} s  asked: {question}  the model: {answer}")
 
 
 async def _start_server() -> tuple[asyncio.subprocess.Process, str]:
@@ -235,20 +264,26 @@ def _draw(out: Path, story: Story, figures: Mapping[str, float]) -> None:
                 viewer.show(canvases[max(v for v in canvases if v <= filmed.version)]),
             )
             rates = f"{filmed.kbps:6.2f} kbps   {filmed.tokens:4d} tokens/s"
-            foot = f"{times[number] - times[0]:5.1f} s   {rates}   the model says: {label}"
+            asked = [f"{question} {answer}" for at, question, answer in story.answers if at <= filmed.time_s]
+            said = asked[-1] if asked else label
+            foot = f"{times[number] - times[0]:5.1f} s   {rates}   the model: {said}"
             page = panels(pictures, ("camera", "novelty; cells told", "canvas (viewer)"), foot)
             film.write(page)
             if number in shown_at:
                 sheet_rows.append(page)
     save_png(out / "demo.png", np.concatenate(sheet_rows))
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (out / "index.html").write_text(_page(figures))
+    (out / "index.html").write_text(_page(figures, story.answers))
 
 
-def _page(figures: Mapping[str, float]) -> str:
+def _page(figures: Mapping[str, float], answers: Sequence[tuple[float, str, str]]) -> str:
     rows = "".join(
         f"<tr><th>{html.escape(name.replace('_', ' '))}</th><td>{value:.3g}</td></tr>"
         for name, value in figures.items()
+    )
+    talk = "".join(
+        f"<tr><th>{time_s:.1f} s: {html.escape(question)}</th><td>{html.escape(answer)}</td></tr>"
+        for time_s, question, answer in answers
     )
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>vidtok demo</title>
 <style>:root{{color-scheme:light dark}}
@@ -259,6 +294,9 @@ video,img{{max-width:100%}}th{{text-align:left;padding-right:2rem;font-weight:40
 as news (yellow outline), as an event (white), refined (blue), worth telling but beyond the caps (grey). Right the
 canvas that the server holds, as the viewer shows it to people. The server itself saw codes only.</p>
 <video src="demo.mp4" controls autoplay muted loop></video>
+<h2>What the model was asked while it watched, and what it answered</h2>
+<table>{talk}</table>
+<h2>Figures</h2>
 <table>{rows}</table>
 <p><img src="demo.png" alt="five moments of the demo"></p>
 """

@@ -20,6 +20,7 @@ from vidtok.canvas import CELL
 
 ASKED, NOBODY = 2.0, 0.5  # interest while somebody asks, and when nobody has for long
 HEEDED_S = 10.0  # how long an answer's attention and a wish for detail last
+SOON_S = 2.0  # after a question, in which another may follow
 QUIET_S = 60.0  # without a question, until nobody counts as asking
 UNSURE = 0.5  # answers less sure than this wish for detail
 MOST_CELLS = 4  # of detail
@@ -91,7 +92,7 @@ def read(state: State, behind: float, rate: float, now: float) -> State:
 def wishes(state: State, base: Wishes, now: float) -> tuple[State, Wishes | None]:
     """What is to be stated now; None when nothing has changed, or too little time has passed."""
     fresh = now - state.heeded_s < HEEDED_S
-    near = state.asking > 0 or now - state.asked_s < HEEDED_S
+    near = state.asking > 0 or now - state.asked_s < SOON_S
     quiet = now - max(state.asked_s, state.idle_s) > QUIET_S
     interest = ASKED if near else NOBODY if quiet else 1.0
     wished = replace(
