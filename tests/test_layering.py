@@ -69,9 +69,10 @@ def test_only_live_and_the_command_line_join_the_packages() -> None:
         ({"aiohttp"}, ("transport/adapters", "vidtok/live/asking.py", "vidtok/model/closed.py")),
         ({"av", "cv2"}, ("edge_gate/source.py",)),
         ({"onnxruntime"}, ("edge_gate/network.py", "vidtok/tokenizer/edge.py")),
+        ({"ray"}, ("vidtok/live/ray_cluster.py",)),
         ({"torch", "safetensors"}, ("vidtok/model", "vidtok/tokenizer/networks.py", "vidtok/tokenizer/store.py")),
     ],
-    ids=["webrtc", "http", "pictures", "onnxruntime", "torch"],
+    ids=["webrtc", "http", "pictures", "onnxruntime", "ray", "torch"],
 )
 def test_heavy_packages_are_imported_in_one_place(packages: set[str], places: tuple[str, ...]) -> None:
     elsewhere = [

@@ -73,18 +73,20 @@ def exposition(sessions: Mapping[str, Session]) -> str:
     lines: list[str] = []
     for family in _FAMILIES:
         samples = [
-            (f"transport_{family.name}{_labels({'session': name, **more})}", value)
+            (series(f"transport_{family.name}", {"session": name, **more}), value)
             for name, session in sessions.items()
             for more, value in family.samples(session)
         ]
         if samples:
             lines += [f"# HELP transport_{family.name} {family.text}", f"# TYPE transport_{family.name} {family.kind}"]
-            lines += [f"{series} {value!r}" for series, value in samples]
+            lines += [f"{name} {value!r}" for name, value in samples]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _labels(labels: Mapping[str, str]) -> str:
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
+def series(name: str, labels: Mapping[str, str]) -> str:
+    """A sample's name with its labels."""
+    inside = ",".join(f'{label}="{_escaped(value)}"' for label, value in labels.items())
+    return f"{name}{{{inside}}}" if inside else name
 
 
 def _escaped(value: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ipaddress
-import secrets
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from vidtok.errors import UsageError
+from vidtok.live.serve_command import add_serve
+from vidtok.options import add_caps, add_ice, command, not_negative, positive
 
 SOURCES = """\
 SOURCE is one of:
@@ -45,7 +46,7 @@ def _one_line(error: Exception) -> str | None:
 
     if isinstance(error, ModuleNotFoundError):
         return f"{error.name} is not installed: pip install 'vidtok[all]' (or [edge] to send, [server] to serve)"
-    expected: tuple[type[Exception], ...] = (TransportError, VidtokError, OSError, ImportError, UsageError)
+    expected: tuple[type[Exception], ...] = (TransportError, VidtokError, OSError, ImportError)
     try:
         from edge_gate.source import SourceError
 
@@ -53,10 +54,6 @@ def _one_line(error: Exception) -> str | None:
     except ImportError:
         pass
     return " ".join(str(error).split()) if isinstance(error, expected) else None
-
-
-class UsageError(Exception):
-    """An option's value makes no sense; the message names it."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_send(commands)
-    _add_serve(commands)
+    add_serve(commands)
     _add_ask(commands)
     _add_encode(commands)
     _add_decode(commands)
@@ -77,54 +74,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], text: str, **more: Any
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text, formatter_class=argparse.RawDescriptionHelpFormatter, **more
-    )
-    parser.set_defaults(run=run)
-    return parser
-
-
-def _add_caps(parser: argparse.ArgumentParser, kbps: float | None = 30.0, tokens: float | None = 300.0) -> None:
-    default = " (default %(default)g)" if kbps is not None else ""
-    parser.add_argument(
-        "--kbps", type=_positive, default=kbps, help=f"hard cap on the bitrate over any second{default}"
-    )
-    parser.add_argument(
-        "--tokens-per-s",
-        type=_positive,
-        default=tokens,
-        help=f"hard cap on model tokens over any second{default}",
-    )
-
-
 def _add_spending(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--price",
-        type=_positive,
+        type=positive,
         default=2.0,
         help="what a thousand bits must be worth to be sent, within the caps: 2 (the default) tells a scene so that "
         "people can follow it too, 25 most of what a model sees, 75 the gist at 1.5 kbps",
     )
     parser.add_argument(
         "--token-price",
-        type=_not_negative,
+        type=not_negative,
         default=3.0,
         help="what a model token must be worth beside its bits (default %(default)g): 10 halves the tokens, 0 counts "
         "bits alone",
     )
     parser.add_argument(
         "--alert",
-        type=_not_negative,
+        type=not_negative,
         default=10.0,
         help="what telling of an event is worth, however soon it is over (default %(default)g); 0 tells "
         "only what lasts",
     )
     parser.add_argument(
         "--refresh-s",
-        type=_not_negative,
+        type=not_negative,
         default=0.0,
         metavar="SECONDS",
         help="tell every cell in sight anew at least that often, within the caps, even where nothing has changed; a "
@@ -144,24 +118,10 @@ def _add_source(parser: argparse.ArgumentParser, size: str | None) -> None:
         help="256 (square), 640x480, ...: scaled and cropped to fit; multiples of 16 (default: the source's own)",
     )
     parser.add_argument(
-        "--fps", type=_positive, default=10.0, help="frames a second that are looked at (default %(default)g)"
+        "--fps", type=positive, default=10.0, help="frames a second that are looked at (default %(default)g)"
     )
-    parser.add_argument("--seconds", type=_positive, help="stop after this long (default: when the source ends)")
+    parser.add_argument("--seconds", type=positive, help="stop after this long (default: when the source ends)")
     parser.add_argument("--seed", type=int, default=0, help="of the built-in scene (default %(default)s)")
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above zero")
-    return value
-
-
-def _not_negative(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not zero or more")
-    return value
 
 
 def _config(args: argparse.Namespace) -> Any:
@@ -183,7 +143,7 @@ def _open(args: argparse.Namespace) -> Any:
 
 def _add_demo(commands: Any) -> None:
     text = "Film the built-in scene, send it over WebRTC to a server process, and say what the model sees."
-    parser = _command(commands, "demo", _demo, text, epilog=SOURCES)
+    parser = command(commands, "demo", _demo, text, epilog=SOURCES)
     parser.add_argument(
         "source",
         nargs="?",
@@ -198,7 +158,7 @@ def _add_demo(commands: Any) -> None:
         help="where page, pictures and recording go (default %(default)s)",
     )
     _add_source(parser, "256")
-    _add_caps(parser)
+    add_caps(parser)
     _add_spending(parser)
 
 
@@ -215,11 +175,11 @@ def _demo(args: argparse.Namespace) -> None:
     print("\n" + "\n".join(report_lines(figures, args.out)))
 
 
-# -- send and serve
+# -- send and ask
 
 
 def _add_send(commands: Any) -> None:
-    parser = _command(commands, "send", _send, "Send a source to a server. Needs no torch.", epilog=SOURCES)
+    parser = command(commands, "send", _send, "Send a source to a server. Needs no torch.", epilog=SOURCES)
     parser.add_argument("source", metavar="SOURCE", help="what to film")
     parser.add_argument(
         "--to",
@@ -228,10 +188,10 @@ def _add_send(commands: Any) -> None:
         help="the server's address, as `vidtok serve` prints it: http:// is WebRTC, ws:// and udp:// what they say",
     )
     parser.add_argument("--token", help="the server's token, when it asks for one")
-    _add_ice(parser)
+    add_ice(parser)
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write what the session does, for `vidtok trace`")
     _add_source(parser, None)
-    _add_caps(parser)
+    add_caps(parser)
     _add_spending(parser)
 
 
@@ -252,101 +212,8 @@ def _send(args: argparse.Namespace) -> None:
     print("\n" * terminal + f"sent {tally.frames} frames in {tally.seconds:.1f} s: {rates}")
 
 
-def _add_ice(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--ice",
-        action="append",
-        default=[],
-        metavar="URL",
-        help="a STUN or TURN server for WebRTC: stun:HOST:PORT, turn:USER:PASSWORD@HOST:PORT; may be given again",
-    )
-
-
-def _add_serve(commands: Any) -> None:
-    parser = _command(
-        commands,
-        "serve",
-        _serve,
-        "Receive streams, over WebRTC and more, and say what the model sees. Ends with Ctrl-C.",
-    )
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default %(default)s: this machine only)"
-    )
-    parser.add_argument("--port", type=int, default=8080, help="0 picks a free one (default %(default)s)")
-    parser.add_argument(
-        "--token",
-        help="clients must present it; made up and printed when --host is not this machine and none is given",
-    )
-    parser.add_argument(
-        "--also",
-        action="append",
-        default=[],
-        metavar="URL",
-        help="listen there too, ws://127.0.0.1:8081 or udp://127.0.0.1:8082, say; may be given again",
-    )
-    _add_ice(parser)
-    parser.add_argument(
-        "--model",
-        default="built-in",
-        metavar="MODEL",
-        help="who answers questions: built-in (the default), hf:NAME_OR_PATH (an open model of transformers), "
-        "openai:URL?model=NAME (any endpoint that takes pictures; its key in OPENAI_API_KEY), or none",
-    )
-    parser.add_argument(
-        "--projector", type=Path, metavar="FILE", help="of an hf: model, as `python -m experiments.align` made it"
-    )
-    parser.add_argument(
-        "--tell-me",
-        action="append",
-        default=[],
-        metavar="QUESTION",
-        help='say when the answer to this becomes yes: "is anybody there?"; asked when there is news, at most once a '
-        "second; may be given again",
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
-    parser.add_argument("--once", action="store_true", help="end when the first stream has ended")
-    parser.add_argument(
-        "--trace",
-        type=Path,
-        metavar="FILE",
-        help="write what each session does, for `vidtok trace`: the first into FILE-1, the next into FILE-2, ...",
-    )
-    parser.add_argument(
-        "--metrics",
-        action="store_true",
-        help="answer GET /metrics for Prometheus, to whoever has the token",
-    )
-    _add_caps(parser, None, None)
-
-
-def _serve(args: argparse.Namespace) -> None:
-    from edge_gate.budget import Caps
-    from vidtok.live.server import serve
-    from vidtok.live.talk import Talk, json_row
-
-    if not 0 <= args.port <= 65535:
-        raise UsageError(f"--port {args.port}: must be 0 to 65535")
-    if args.trace is not None and not args.trace.parent.is_dir():
-        raise UsageError(f"--trace {args.trace}: there is no folder {args.trace.parent}; make it first")
-    token = args.token or (None if _is_local(args.host) else secrets.token_urlsafe(16))
-    caps = None
-    if args.kbps or args.tokens_per_s:
-        caps = Caps(args.kbps or 1e6, args.tokens_per_s or 1e6)
-    report = json_row if args.json else Talk()
-    extras = {
-        "trace": args.trace,
-        "metrics": args.metrics,
-        "also": args.also,
-        "ice_servers": args.ice,
-        "model": args.model,
-        "projector": args.projector,
-        "conditions": args.tell_me,
-    }
-    asyncio.run(serve(args.host, args.port, token=token, report=report, caps=caps, once=args.once, **extras))
-
-
 def _add_ask(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "ask",
         _ask,
@@ -369,18 +236,11 @@ def _ask(args: argparse.Namespace) -> None:
     print()
 
 
-def _is_local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 # -- traces
 
 
 def _add_trace(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "trace",
         _trace,
@@ -408,7 +268,7 @@ def _trace(args: argparse.Namespace) -> None:
 
 
 def _add_encode(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "encode",
         _encode,
@@ -418,7 +278,7 @@ def _add_encode(commands: Any) -> None:
     parser.add_argument("source", metavar="IN", help="what to encode")
     parser.add_argument("out", type=Path, metavar="OUT.vtk")
     _add_source(parser, None)
-    _add_caps(parser)
+    add_caps(parser)
     _add_spending(parser)
 
 
@@ -441,7 +301,7 @@ def _encode(args: argparse.Namespace) -> None:
 
 
 def _add_decode(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "decode",
         _decode,
@@ -478,7 +338,7 @@ def _decode(args: argparse.Namespace) -> None:
 
 
 def _add_info(commands: Any) -> None:
-    parser = _command(commands, "info", _info, "Say what a .vtk recording holds.")
+    parser = command(commands, "info", _info, "Say what a .vtk recording holds.")
     parser.add_argument("recording", type=Path, metavar="IN.vtk")
 
 

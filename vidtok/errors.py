@@ -5,6 +5,7 @@ VidtokError
 ├── WeightsError      shipped weights or tables that are missing or not the ones the code expects
 ├── TraceError        a file that is not the trace of a session
 ├── ModelError        a model that cannot be loaded, reached or asked
+├── UsageError        an option of a command whose value makes no sense
 └── MissingExtra      an optional package that this part needs; the message holds the install line
 """
 
@@ -36,6 +37,10 @@ class ModelError(VidtokError):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class UsageError(VidtokError):
+    """An option's value makes no sense; the message names it."""
 
 
 class MissingExtra(VidtokError):  # noqa: N818 - reads as what it says

@@ -42,7 +42,11 @@ class HttpListener:
         self._server: asyncio.Server | None = None
         self.app = web.Application(client_max_size=MAX_BODY, middlewares=[self._headers_came])
         self._runner = web.AppRunner(
-            self.app, access_log=None, keepalive_timeout=max(_IDLE, read_timeout), lingering_time=_LINGER
+            self.app,
+            access_log=None,
+            keepalive_timeout=max(_IDLE, read_timeout),
+            lingering_time=_LINGER,
+            shutdown_timeout=_LINGER,
         )
 
     @property
@@ -68,10 +72,14 @@ class HttpListener:
             raise PeerError(f"cannot listen on {self._host}:{self.port} ({error.strerror}): try another port") from None
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def close(self) -> None:
-        """End every session and stop listening."""
+    def stop_accepting(self) -> None:
+        """Let no further client in; those that are there go on."""
         if self._server is not None:
             self._server.close()
+
+    async def close(self) -> None:
+        """End every session and stop listening."""
+        self.stop_accepting()
         await self._sessions.close()
         for timer in self._waiting.values():
             timer.cancel()

@@ -15,13 +15,21 @@ from transport.session import Session
 from aiohttp import web  # isort: skip - after our own, which says what to install when it is missing
 
 
-def add_metrics(listener: HttpListener, sessions: Callable[[], Mapping[str, Session]], path: str = "/metrics") -> None:
-    """Answer at `path` with what `sessions()` returns, by name; call it before the listener's `start`."""
+def add_metrics(
+    listener: HttpListener,
+    sessions: Callable[[], Mapping[str, Session]],
+    path: str = "/metrics",
+    more: Callable[[], str] = str,
+) -> None:
+    """Answer at `path` with what `sessions()` returns, by name, and the exposition of the application's own that
+    `more()` returns; call it before the listener's `start`.
+    """
 
     async def answer(request: web.Request) -> web.Response:
         refusal = listener.identity(request)
         if refusal is not None:
             return listener.refuse(request, refusal)
-        return web.Response(body=exposition(sessions()).encode(), headers={"Content-Type": CONTENT_TYPE})
+        text = exposition(sessions()) + more()
+        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
     listener.app.router.add_get(path, answer)

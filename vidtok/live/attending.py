@@ -5,6 +5,8 @@ update --show--> Mind           question --ask--> Mind --words--> whoever asked
             +--- news: asks the user's conditions    +--- where it looked, how sure it was
             |                      |                 |
             +------ wishing.State of this stream ----+--> Wishes, when they have changed --> the edge
+
+Every question, notice and wish is a row of the report; what was asked is left out unless it is to be logged.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import count
 
 from edge_gate.wishes import Wishes
 from vidtok.canvas import Canvas
@@ -31,6 +35,31 @@ Clock = Callable[[], float]
 Report = Callable[[Mapping[str, object]], None]
 
 
+@dataclass
+class _Asked:
+    """A question, for the rows about it."""
+
+    number: int
+    since_s: float
+    words: int = 0
+    first_word_s: float | None = None
+    answer: Answer | None = None
+
+    def hears(self, word: str | Answer, now: float) -> None:
+        """A word has come, or the whole."""
+        if self.first_word_s is None:
+            self.first_word_s = round(now - self.since_s, 4)
+        if isinstance(word, Answer):
+            self.answer = word
+        else:
+            self.words += 1
+
+    def row(self, event: str, now: float) -> dict[str, object]:
+        """How it ended."""
+        first = {} if self.first_word_s is None else {"first_word_s": self.first_word_s}
+        return {"event": event, "seconds": round(now - self.since_s, 4), "words": self.words, **first}
+
+
 class Attending:
     """A stream from its greeting to its end."""
 
@@ -45,8 +74,11 @@ class Attending:
         state: Callable[[Wishes], None],
         report: Report,
         conditions: Sequence[str] = (),
+        log_questions: bool = False,
     ) -> None:
         self.about = about
+        self.answering = 0  # questions of others that are being answered
+        self._numbers, self._log_questions = count(1), log_questions
         self._model, self._name, self._base, self._canvas = model, name, base, canvas
         self._clock, self._tell_edge, self._report = clock, state, report
         self._wishing = wishing.State(idle_s=math.inf if conditions else clock())
@@ -80,17 +112,31 @@ class Attending:
 
     async def ask(self, text: str) -> AsyncGenerator[str | Answer, None]:
         """Words of the answer, then the whole."""
-        self._wishing = wishing.asked(self._wishing, self._clock())
+        asked = _Asked(next(self._numbers), self._clock())
+        text_too = {"text": text} if self._log_questions else {}
+        self._tell(asked, {"event": "asked", **text_too})
+        self._wishing = wishing.asked(self._wishing, asked.since_s)
         self._wish()
-        answer = None
+        self.answering += 1
+        refused: str | None = None
         try:
             async with aclosing(self._model.ask(self._name, text)) as words:
                 async for word in words:
-                    answer = word if isinstance(word, Answer) else None
+                    asked.hears(word, self._clock())
                     yield word
+        except ModelError as error:
+            refused = str(error)
+            raise
         finally:
-            self._wishing = self._after(answer)
+            self.answering -= 1
+            event = "answered" if asked.answer is not None else "interrupted" if refused is None else "refused"
+            reason = {} if refused is None else {"reason": refused}
+            self._tell(asked, asked.row(event, self._clock()) | reason)
+            self._wishing = self._after(asked.answer)
             self._wish()
+
+    def _tell(self, asked: _Asked, row: dict[str, object]) -> None:
+        self._report({**row, "stream": self._name, "question": asked.number})
 
     def _after(self, answer: Answer | None) -> wishing.State:
         now = self._clock()
@@ -102,6 +148,7 @@ class Attending:
     def _wish(self) -> None:
         self._wishing, wished = wishing.wishes(self._wishing, self._base, self._clock())
         if wished is not None:
+            self._report({"event": "wished", "stream": self._name, "wishes": wished.to_map()})
             self._tell_edge(wished)
 
     async def _notice(self, capture_ms: int) -> None:

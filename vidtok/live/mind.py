@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from vidtok.canvas import Canvas
 from vidtok.errors import ModelError
+from vidtok.live.figures import Tally
 from vidtok.model.answerer import MOST_WAITING, Answer, Answerer, Asking, Watch
 
 MOST_QUESTIONS = 4  # of one stream at a time
@@ -48,6 +49,7 @@ class Mind:
 
     def __init__(self, answerer: Answerer) -> None:
         self.passed: list[Passed] = []  # the last few, the newest last
+        self._done = Tally()
         self._answerer = answerer
         self._watches: dict[str, Watch] = {}
         self._questions: list[_Question] = []
@@ -141,5 +143,12 @@ class Mind:
             question.asking = self._answerer.begin(watch, question.text)
         return question.asking is not None
 
+    def tally(self) -> Tally:
+        """What it has done, and what it keeps of each stream."""
+        kept = {name: watch.kept.bytes for name, watch in self._watches.items()}
+        waiting = {name: len(watch.waiting) for name, watch in self._watches.items()}
+        return self._done + Tally(kept=kept, waiting=waiting)
+
     def _note(self, passed: Passed) -> None:
         self.passed = [*self.passed[-255:], passed]
+        self._done += Tally(1, passed.seconds, passed.tokens, passed.words)

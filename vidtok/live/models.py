@@ -18,6 +18,7 @@ import numpy as np
 
 from vidtok.canvas import Canvas
 from vidtok.errors import ModelError
+from vidtok.live.figures import Tally
 from vidtok.live.mind import Mind
 from vidtok.model.answerer import Answer, Answerer
 from vidtok.model.closed import ClosedModel, Endpoint, endpoint_of
@@ -47,6 +48,9 @@ class Model(Protocol):
 
     def ask(self, stream: str, text: str) -> Words:
         """Words of the answer, then the whole; closing it interrupts."""
+
+    def tally(self) -> Tally:
+        """What it has done, and what it keeps of each stream, as far as that is known."""
 
 
 def load_model(name: str, projector: Path | None = None) -> Model | None:
@@ -107,6 +111,10 @@ class Closed:
         """Choosing keyframes takes no time."""
         return 0.0
 
+    def tally(self) -> Tally:
+        """What the endpoint does and keeps is not known."""
+        return Tally()
+
     async def ask(self, stream: str, text: str) -> Words:
         """Words of the answer, then the whole."""
         if stream not in self._streams:
@@ -156,6 +164,10 @@ class Open:
     def behind(self, stream: str) -> float:
         """One canvas waits at most: it is to be read, or everything was."""
         return 0.5 * (stream in self._newest)
+
+    def tally(self) -> Tally:
+        """Which canvases wait; what `transformers` keeps is not told."""
+        return Tally(waiting={stream: int(stream in self._newest) for stream in self._streams})
 
     async def ask(self, stream: str, text: str) -> Words:
         """Words of the answer, then the whole."""

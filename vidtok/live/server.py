@@ -12,7 +12,7 @@ import asyncio
 import base64
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -36,16 +36,19 @@ from vidtok.entropy import load_tables
 from vidtok.errors import ModelError
 from vidtok.live.asking import add_questions
 from vidtok.live.attending import Attending
+from vidtok.live.figures import Figures
 from vidtok.live.link import LIVE, codec_hash
 from vidtok.live.models import BUILT_IN, Model, load_model
 from vidtok.live.receiver import Receiver, Update
 from vidtok.live.timeline import tracing
+from vidtok.live.workers import load_workers
 from vidtok.model.answerer import Answer
 from vidtok.model.reader import Reader, Sight
 from vidtok.tokenizer.edge import load_info
 
 # Rows about what happens, told as they happen: `event` names the kind.
 Report = Callable[[Mapping[str, object]], None]
+LOOK_S = 0.02  # between two looks at whether all is answered
 
 
 class Server:
@@ -59,22 +62,50 @@ class Server:
         trace: Path | None = None,
         model: Model | None = None,
         conditions: Sequence[str] = (),
+        log_questions: bool = False,
     ) -> None:
         self.sessions: dict[str, Session] = {}  # those that are open, by the stream's name
         self.attending: dict[str, Attending] = {}  # those that the model watches, in order of their beginning
-        self._reader, self._report, self._trace = reader, report, trace
-        self._answering, self._conditions = model, conditions
+        self.figures = Figures()
+        self._reader, self._say, self._trace = reader, report, trace
+        self._answering, self._conditions, self._log_questions = model, conditions, log_questions
         self._wishes = Wishes() if caps is None else Wishes(caps.kbps, caps.tokens_per_s)
         self._tables = load_tables().ready()
         self._build = codec_hash(self._tables, load_info().digest)
         self._model = asyncio.Lock()  # one reading at a time, whoever asks
         self._ended = asyncio.Event()
         self._streams = 0
+        self._ending = False
+        self._served: set[Connection] = set()
         self._host = Host(self._session, self._serve)
 
     async def stream(self, endpoint: Endpoint) -> None:
-        """Serve one stream until it ends, or go on with one whose path was lost."""
-        await self._host.accept(endpoint)
+        """Serve one stream until it ends, or go on with one whose path was lost; nobody once the server ends."""
+        if not self._ending:
+            await self._host.accept(endpoint)
+
+    async def end(self, grace_s: float) -> None:
+        """Let nobody else in, say goodbye, and wait so long for the answers that are in progress."""
+        self._ending = True
+        self._report({"event": "ending", "streams": len(self._served), "questions": self._questions()})
+        await asyncio.gather(*(each.close(CloseCode.NORMAL, "the server ends") for each in self._served))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                while self._questions():
+                    await asyncio.sleep(LOOK_S)
+
+    def metrics(self) -> str:
+        """What the model does, as Prometheus reads it; nothing without a model."""
+        if self._answering is None:
+            return ""
+        return self.figures.exposition(len(self.attending), self._answering.tally())
+
+    def _questions(self) -> int:
+        return sum(attending.answering for attending in self.attending.values())
+
+    def _report(self, row: Mapping[str, object]) -> None:
+        self.figures.heed(row)
+        self._say(row)
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
@@ -95,6 +126,7 @@ class Server:
         name = next(name for name, session in self.sessions.items() if session is connection.session)
         receiver = Receiver(connection.session, self._tables)
         fresh: asyncio.Queue[Update | None] = asyncio.Queue(1)
+        self._served.add(connection)
         reading = asyncio.create_task(self._read(name, receiver, fresh))
         try:
             await self._follow(name, connection, receiver, fresh)
@@ -102,14 +134,23 @@ class Server:
             self._report({"event": "refused", "stream": name, "reason": str(error)})
             await connection.close(CloseCode.PROTOCOL_ERROR, str(error)[:100])
         finally:
+            self._served.discard(connection)
             await self._finish(reading, fresh)
+            await self._answered(name)
             if (attending := self.attending.pop(name, None)) is not None:
                 attending.close()
+
+    async def _answered(self, name: str) -> None:
+        """Where it is the server that ends: wait until what was asked before is answered; whoever ends it cuts it."""
+        while self._ending and name in self.attending and self.attending[name].answering:
+            await asyncio.sleep(LOOK_S)
 
     def ask(self, stream: str, text: str) -> AsyncGenerator[str | Answer, None]:
         """Words of the answer to a question about a stream, then the whole; what it means for the edge is wished."""
         if stream not in self.attending:
             raise ModelError(f"{stream}: no such stream; there are {', '.join(self.attending) or 'none now'}")
+        if self._ending:
+            raise ModelError("the server ends: ask another one")
         return self.attending[stream].ask(text)
 
     def streams(self) -> dict[str, Mapping[str, object]]:
@@ -170,7 +211,7 @@ class Server:
         assert receiver.canvas is not None
         self.attending[name] = Attending(
             self._answering, name, receiver.canvas, receiver.meta, self._wishes, connection.clock, state,
-            self._report, self._conditions,
+            self._report, self._conditions, self._log_questions,
         )  # fmt: skip
 
     @staticmethod
@@ -239,36 +280,41 @@ async def serve(
     model: str = BUILT_IN,
     projector: Path | None = None,
     conditions: Sequence[str] = (),
+    workers: int | None = None,
+    log_questions: bool = False,
+    told_to_end: asyncio.Event | None = None,
+    grace_s: float = 3.0,
 ) -> None:
-    """Listen until cancelled, or until the first stream has ended when `once` is asked for.
+    """Listen until told to end or cancelled, or until the first stream has ended when `once` is asked for.
 
-    On WebRTC at `host` and `port`, and on the URLs of `also`, whatever adapters they name.
+    On WebRTC at `host` and `port`, and on the URLs of `also`, whatever adapters they name. Told to end, answers in
+    progress have `grace_s`. With `workers` the built-in model runs in so many processes.
     """
     reader = Reader()
     reader.read(blank(Grid(64, 64)))  # the first reading keeps everything waiting: better before anybody does
-    answering = load_model(model, projector)
-    server = Server(reader, report, caps, trace, answering, conditions)
+    answering = load_model(model, projector) if workers is None else load_workers(workers, report)
+    server = Server(reader, report, caps, trace, answering, conditions, log_questions)
     listener = WebRtcListener(
         host, port, token=token, on_endpoint=server.stream, max_sessions=max_sessions, ice_servers=ice_servers
     )
     if answering is not None:
         add_questions(listener, server.streams, server.ask)
     if metrics:
-        add_metrics(listener, lambda: server.sessions)
+        add_metrics(listener, lambda: server.sessions, more=server.metrics)
     others = [listen(url, server.stream, token=token, max_sessions=max_sessions) for url in also]
     name = f"[{host}]" if ":" in host else host
     started: list[Listener] = []
     thinking = None if answering is None else asyncio.create_task(answering.run())
+    told = asyncio.Event() if told_to_end is None else told_to_end
     try:
         for each in (listener, *others):
             await each.start()
             started.append(each)
         for url, each in zip((f"http://{name}:0", *also), started, strict=True):
             report({"event": "listening", "url": re.sub(r":0$", f":{each.port}", url), "token": token})
-        if once:
-            await server.ended()
-        else:
-            await asyncio.Event().wait()
+        if await _first(told.wait(), server.ended() if once else asyncio.Event().wait()) == 0:
+            listener.stop_accepting()
+            await server.end(grace_s)
     finally:
         for each in started:
             await each.close()
@@ -276,3 +322,14 @@ async def serve(
             thinking.cancel()
             with suppress(asyncio.CancelledError):
                 await thinking
+
+
+async def _first(*waiting: Awaitable[object]) -> int:
+    """Which of these is over first; the others are given up."""
+    tasks = [asyncio.ensure_future(each) for each in waiting]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(k for k, task in enumerate(tasks) if task.done())
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,15 +1,28 @@
-"""What the server reports, for people and for programs."""
+"""What the server reports, for people and for programs.
+
+{"event": "answered", "time": "2026-11-22T06:05:09.120Z", "stream": "stream 1", "question": 3, ...}
+"""
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 
 def json_row(row: Mapping[str, object]) -> None:
-    """One JSON object a line."""
-    print(json.dumps(row), flush=True)
+    """One JSON object a line, with the time at which it is told."""
+    time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    print(json.dumps({"event": row["event"], "time": time, **row}, default=_packed), flush=True)
+
+
+def _packed(value: object) -> str:
+    """Bytes as text."""
+    if not isinstance(value, bytes):
+        raise TypeError(f"{type(value).__name__} in a row")
+    return base64.b64encode(value).decode()
 
 
 class Talk:
@@ -33,7 +46,9 @@ class Talk:
                     f"{row['stream']}  {row['capture_ms'] / 1000:7.1f} s  version {row['version']}: {labels}",
                     flush=True,
                 )
-            case "connected" | "suspended" | "resumed" | "closed" | "refused":
+            case "moved":
+                print(f"{row['stream']}  {row['reason']}: goes on with {row['to']}", flush=True)
+            case "connected" | "suspended" | "resumed" | "closed" | "refused" | "ending":
                 print("  ".join(str(value) for key, value in row.items() if value not in (None, "")), flush=True)
             case _:
                 pass
