@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from aiohttp import ClientSession
 
-from edge_gate.wishes import Wishes
+from edge_gate.wishes import Attention, Wishes
 from tests.vidtok.test_answerer import GRID, answerer, drawn
 from tests.vidtok.test_mind import run
 from transport.adapters.webrtc import WebRtcListener
@@ -23,8 +25,9 @@ from vidtok.codec import diff
 from vidtok.errors import ModelError
 from vidtok.live.asking import MOST_TEXT, add_questions, ask_server
 from vidtok.live.attending import Attending
-from vidtok.live.mind import Mind
+from vidtok.live.mind import MOST_QUESTIONS, Mind
 from vidtok.live.receiver import Update
+from vidtok.live.talk import json_row
 from vidtok.model.answerer import Answer, Answerer
 from vidtok.model.brain import Brain, Size
 from vidtok.model.words import EOS, Words
@@ -35,7 +38,7 @@ TOKEN = "for-this-test"
 class Desk:
     """One attended stream behind HTTP, and what it has told and wished."""
 
-    def __init__(self, mind: Mind, conditions: tuple[str, ...] = ()) -> None:
+    def __init__(self, mind: Mind, conditions: tuple[str, ...] = (), log_questions: bool = False) -> None:
         self.wished: list[Wishes] = []
         self.rows: list[Mapping[str, object]] = []
         self.canvas = blank(GRID)
@@ -43,7 +46,7 @@ class Desk:
         about = {"source": "a film", "fps": 10}
         self.attending = Attending(
             mind, "stream 1", self.canvas, about, Wishes(), lambda: self.now, self.wished.append,
-            self.rows.append, conditions,
+            self.rows.append, conditions, log_questions,
         )  # fmt: skip
 
     def shows(self, canvas: Canvas, now: float) -> None:
@@ -196,7 +199,7 @@ def test_a_condition_is_asked_about_when_there_is_news_and_told_of_once() -> Non
             for k in range(4):
                 desk.shows(drawn(rng, desk.canvas, 0.5), 2.0 * k)
                 await asyncio.sleep(0.2)
-            assert [(row["event"], row["condition"]) for row in desk.rows] == [("noticed", "is it a ball?")]
+            assert [row["condition"] for row in desk.rows if row["event"] == "noticed"] == ["is it a ball?"]
             assert all(wishes.interest == 1 for wishes in desk.wished)
 
     run(go)
@@ -208,6 +211,59 @@ def test_a_condition_that_does_not_hold_is_not_told() -> None:
             desk = Desk(mind, ("is it a ball?",))
             desk.shows(drawn(np.random.default_rng(0), desk.canvas, 0.5), 2.0)
             await asyncio.sleep(0.3)
-            assert not desk.rows
+            assert {row["event"] for row in desk.rows} <= {"wished"}
 
     run(go)
+
+
+def test_every_question_is_a_row_when_it_is_asked_and_one_when_it_ends() -> None:
+    async def go() -> None:
+        async with at_work(Mind(says("red ball"))) as mind:
+            desk = Desk(mind)
+            desk.now = 1.0
+            async for word in desk.attending.ask("What is it?"):
+                desk.now += 0.25 if word else 0
+            words = desk.attending.ask("What is it?")
+            await anext(words)
+            await words.aclose()
+        held = [asyncio.ensure_future(anext(desk.attending.ask("What is it?"))) for _ in range(MOST_QUESTIONS)]
+        await asyncio.sleep(0)  # nobody thinks any more, so that they wait
+        with pytest.raises(ModelError):
+            await anext(desk.attending.ask("What is it?"))
+        for each in held:
+            each.cancel()
+        await asyncio.wait(held)
+        rows = [row for row in desk.rows if "question" in row]
+        assert {row["stream"] for row in rows} == {"stream 1"}
+        assert [row["event"] for row in rows[:4]] == ["asked", "answered", "asked", "interrupted"]
+        assert rows[1] == {
+            "event": "answered", "seconds": 0.75, "words": 2, "first_word_s": 0.0, "stream": "stream 1", "question": 1,
+        }  # fmt: skip
+        ends = Counter(row["event"] for row in rows)
+        assert ends == {"asked": 7, "answered": 1, "interrupted": 5, "refused": 1}
+        (refused,) = (row for row in rows if row["event"] == "refused")
+        assert "4 questions" in str(refused["reason"])
+        assert "What" not in str(desk.rows)
+        assert any(row["event"] == "wished" and row["stream"] == "stream 1" for row in desk.rows)
+
+    run(go)
+
+
+def test_what_was_asked_is_logged_only_when_that_is_asked_for() -> None:
+    async def go() -> None:
+        async with at_work(Mind(answerer())) as mind:
+            desk = Desk(mind, log_questions=True)
+            async for _ in desk.attending.ask("What is it?"):
+                pass
+            assert [row.get("text") for row in desk.rows if row["event"] == "asked"] == ["What is it?"]
+
+    run(go)
+
+
+def test_a_row_for_programs_is_a_json_object_with_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+    wished = Wishes(attention=Attention((0, 0), 2, b"\x01\x02"), detail=((0, 0, 32, 32),)).to_map()
+    json_row({"event": "wished", "stream": "stream 1", "wishes": wished})
+    row = json.loads(capsys.readouterr().out)
+    assert datetime.fromisoformat(row["time"]).utcoffset() == timedelta(0)
+    assert row["wishes"]["attention"]["weights"] == "AQI="
+    assert row["stream"] == "stream 1"
