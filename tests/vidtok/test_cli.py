@@ -163,5 +163,13 @@ def test_a_trace_is_never_drawn_over(tmp_path: Path) -> None:
     assert path.read_text() == EVENTS
 
 
+@pytest.mark.parametrize(
+    "options",
+    [("--workers", "4"), ("--workers", "ray:0"), ("--workers", "ray:2", "--model", "none"), ("--max-sessions", "0")],
+)
+def test_serving_in_a_way_that_makes_no_sense_is_one_line(options: tuple[str, ...]) -> None:
+    assert options[0] in complaint("serve", "--port", "0", *options)
+
+
 def test_serving_with_a_trace_into_no_folder_is_one_line(tmp_path: Path) -> None:
     assert "--trace" in complaint("serve", "--port", "0", "--trace", tmp_path / "no" / "trace.jsonl")

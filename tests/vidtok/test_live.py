@@ -136,7 +136,8 @@ def test_both_ends_write_traces_and_the_server_tells_its_metrics(clip: Path, tmp
         assert server.stdout is not None
         url = json.loads(server.stdout.readline())["url"]
         assert read(f"{url}/metrics", "wrong")[0] == 401
-        assert read(f"{url}/metrics", "sesame") == (200, "")
+        status, text = read(f"{url}/metrics", "sesame")
+        assert (status, "transport_" in text, "vidtok_model_streams 0" in text) == (200, False, True)
         told = ("--token", "sesame", "--trace", tmp_path / "sent.jsonl", "--size", "256", "--fps", "5")
         with ThreadPoolExecutor(1) as pool:
             sending = pool.submit(vidtok, "send", clip, "--to", url, *told)
@@ -150,6 +151,7 @@ def test_both_ends_write_traces_and_the_server_tells_its_metrics(clip: Path, tmp
         server.wait()
         server.stdout.close() if server.stdout else None
     assert 'transport_state{session="stream 1",role="receiver",state="open"} 1' in seen[0]
+    assert "vidtok_model_streams 1" in seen[0]
     for name, words in (("sent", ("sent ", "lost ")), ("served-1", ("arrived", "delay"))):
         out = vidtok("trace", tmp_path / f"{name}.jsonl")
         assert out.returncode == 0, out.stderr

@@ -93,6 +93,8 @@ class Server:
             async with asyncio.timeout(grace_s):
                 while self._questions():
                     await asyncio.sleep(LOOK_S)
+        for attending in self.attending.values():
+            attending.close()  # which ends what is still being answered
 
     def metrics(self) -> str:
         """What the model does, as Prometheus reads it; nothing without a model."""
@@ -135,10 +137,12 @@ class Server:
             await connection.close(CloseCode.PROTOCOL_ERROR, str(error)[:100])
         finally:
             self._served.discard(connection)
-            await self._finish(reading, fresh)
-            await self._answered(name)
-            if (attending := self.attending.pop(name, None)) is not None:
-                attending.close()
+            try:
+                await self._finish(reading, fresh)
+                await self._answered(name)
+            finally:
+                if (attending := self.attending.pop(name, None)) is not None:
+                    attending.close()
 
     async def _answered(self, name: str) -> None:
         """Where it is the server that ends: wait until what was asked before is answered; whoever ends it cuts it."""
