@@ -14,6 +14,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +26,19 @@ from tqdm import tqdm
 
 from experiments.bench import BenchError
 from experiments.model_films import Places, prepare
-from experiments.model_lessons import Batch, Layout, collate, drawn
-from experiments.questions.heard import Heard, load
+from experiments.model_lessons import UNNAMED, Batch, Lesson, collate, drawn
+from experiments.questions.heard import NOTHING, Heard, load
 from experiments.train_tokenizer import averaging, learn, load_averaged
 from vidtok.model.answerer import Answerer
 from vidtok.model.brain import Brain, Size
-from vidtok.model.stream import Tokens
 from vidtok.model.words import Words
 
 HELD_OUT = 40  # every so many films
 ROOM = 4096  # positions of a batch
 MOST_TOKENS = 900  # visual tokens of a film; longer ones are left out
 ASKED = 20  # questions of a film at a time
+NAMING = 1.0  # what words for visual tokens count, against answers
+EMPTY = 0.05  # what a token counts that shows nothing in particular
 POOL = 96  # films that batches of like length are made of
 
 
@@ -67,9 +69,9 @@ def _fits(heard: Heard) -> bool:
     return len(heard.tokens) <= MOST_TOKENS and bool(heard.questions)
 
 
-def grouped(lessons: Sequence[tuple[Layout, Tokens]]) -> Iterator[list[tuple[Layout, Tokens]]]:
+def grouped(lessons: Sequence[Lesson]) -> Iterator[list[Lesson]]:
     """Lessons in order of length, as many together as there is room for."""
-    group: list[tuple[Layout, Tokens]] = []
+    group: list[Lesson] = []
     for lesson in lessons:
         if group and len(lesson[0]) * (len(group) + 1) > ROOM:
             yield group
@@ -78,13 +80,25 @@ def grouped(lessons: Sequence[tuple[Layout, Tokens]]) -> Iterator[list[tuple[Lay
     yield group
 
 
-def step_loss(brain: Brain, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """How unlikely the right answers were."""
-    said = brain.says(batch.run(brain))
-    right = batch.right()
-    loss = F.cross_entropy(said, right)
+def step_loss(brain: Brain, batch: Batch, nothing: int | None) -> tuple[Tensor, dict[str, float]]:
+    """How unlikely the right answers were, and the words for what visual tokens show."""
+    answering, seeing = batch.run(brain)
+    said, right = brain.says(answering), batch.right()
+    answers = F.cross_entropy(said, right)
+    named = batch.names()
+    known = named[:, 0] != UNNAMED
+    names = naming_loss(brain.says(seeing[known]), named[known], nothing) if known.any() else torch.zeros(())
     hit = (said.argmax(-1) == right).float().mean()
-    return loss, {"loss": loss.item(), "words_right": hit.item()}
+    parts = {"loss": answers.item(), "names": names.item(), "words_right": hit.item()}
+    return answers + NAMING * names, parts
+
+
+def naming_loss(said: Tensor, named: Tensor, nothing: int | None) -> Tensor:
+    """Both words of each token should be likely; tokens that show nothing in particular count little."""
+    each = F.log_softmax(said, -1).gather(1, named).mean(1)
+    weight = torch.where(named[:, 0] == nothing, EMPTY, 1.0)
+    loss: Tensor = -(each * weight).sum() / weight.sum()
+    return loss
 
 
 def train(args: argparse.Namespace, files: Sequence[Path], words: Words) -> Brain:
@@ -102,9 +116,9 @@ def train(args: argparse.Namespace, files: Sequence[Path], words: Words) -> Brai
         layer.compile(dynamic=True)  # twice as fast on a CPU, after two minutes
 
     def one(_: int) -> tuple[Tensor, dict[str, float]]:
-        return step_loss(brain, next(batches))
+        return step_loss(brain, next(batches), words.number(NOTHING))
 
-    learn(args, args.out, brain, optimiser, averaging(brain), one, ("loss", "words_right"))
+    learn(args, args.out, brain, optimiser, averaging(brain), one, ("loss", "names", "words_right"))
     load_averaged(brain, args.out)
     return brain.eval()
 
@@ -126,9 +140,9 @@ def examine(brain: Brain, files: Sequence[Path], words: Words) -> dict[str, dict
         if not _fits(heard):
             continue
         for question in heard.questions:
-            layout, tokens = drawn(Heard(**{**vars(heard), "questions": (question,)}), words, rng, 1)
-            batch = collate([layout], [tokens])
-            said = brain.says(batch.run(brain)).argmax(-1)
+            lesson = drawn(replace(heard, questions=(question,)), words, rng, 1)
+            batch = collate(*zip(lesson, strict=True))
+            said = brain.says(batch.run(brain)[0]).argmax(-1)
             kind = f"{file.parent.name.split('-')[0]} {question.kind}"
             right[kind].append(bool((said == batch.right()).all()))
             chance[kind].append(1 / len(question.choices))
