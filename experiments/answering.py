@@ -2,7 +2,7 @@
 
     python -m experiments.answering --clips DIR --out DIR [--quick] [--model DIR]
 
-    delay       a canvas comes --> it is in the model's memory; a question --> its first word, its answer; 1 and 10 streams
+    delay       a canvas comes --> it is in memory; a question --> its first word, its answer; 1 and 10 streams
     cost        CPU a second of video, against decoding, a whole vision tower and every frame's tokens
     day         24 hours of one stream: memory, and whether the last tenth is answered as the first
     eviction    how much of what is superseded the model has to keep
@@ -24,11 +24,12 @@ from typing import Any
 
 from experiments import answering_report, bench, timing
 from experiments.answering_cost import cost_rows
-from experiments.answering_day import HISTORIES, NO_END, Day, eviction_rows, painted
+from experiments.answering_day import HISTORIES, Day, eviction_rows, painted
 from experiments.answering_live import RUDE, Delays, fairness, pooled, together, warm
 from experiments.answering_streams import Updates, lap_of, updates_of
 from experiments.bench import Row
 from experiments.films import Film
+from experiments.question_answering import NO_END
 from experiments.systems import all_systems
 from vidtok.model.answerer import Answerer
 from vidtok.tokenizer.edge import WEIGHTS
@@ -53,8 +54,8 @@ class Extent:
 
 
 FULL = Extent(
-    8.0, 5, 3, 12, 10,
-    (("vidtok", "price 2", 24), ("raw-ids", "5 fps, 2 levels", 24), ("vidtok-dense", "5 levels", 6)), HISTORIES,
+    8.0, 5, 3, 14, 10,
+    (("vidtok", "price 2", 24), ("raw-ids", "5 fps, 2 levels", 16), ("vidtok-dense", "5 levels", 6)), HISTORIES,
 )  # fmt: skip
 QUICK = Extent(3.0, 2, 1, 2, 3, (("vidtok", "price 2", 2), ("raw-ids", "5 fps, 2 levels", 1)), (0, 128, NO_END))
 
@@ -75,7 +76,7 @@ class Job:
 
 
 def jobs_of(films: Sequence[Film], extent: Extent) -> list[Job]:
-    """All that a run does; what a crowd hurts is measured before anything else."""
+    """All that a run does, part after part."""
     return [
         *(Job("delay", film, count) for count in (1, MANY) for film in films),
         Job("fairness", films[0]),

@@ -92,7 +92,8 @@ class Day:
         return self.rows
 
     def _film(self, watch: Watch, turn: int, number: int, start: float, before: Sequence[Film]) -> None:
-        film, waiting = self.lap.films[number], self.lap.of(turn, number)
+        film = self.lap.films[number]
+        waiting: Waiting = self.lap.of(turn, number)
         tallies = {what: Tally() for what in ABOUT}
         for question in sorted(film.questions, key=lambda question: question.at_s):
             waiting = self._read(watch, waiting, start, question.at_s)

@@ -27,7 +27,7 @@ from vidtok.model.stream import Tokens
 from vidtok.tokenizer.fsq import CHANNELS, GIST, LEVELS, VALUES
 
 TEXTS = ("what colour is it?", "how many things are there?", "what just happened?", "where is the red ball?")
-ASK_S = 1.5  # between a stream's questions
+ASK_S = 1.0  # between a stream's questions
 FLOOD_HZ = 200.0
 STAGGER_S = 0.37  # between the beginnings of streams
 DRAIN_S = 5.0  # at the end, what waits may still be read
@@ -242,10 +242,7 @@ async def _together(timed: Timed, tapes: Sequence[Updates], rude: Rude | None) -
             plays.append(group.create_task(play(mind, timed, name, tape, late_s)))
             endless.append(group.create_task(wonder(mind, name, asked[number], number, late_s)))
         for number, shown in enumerate(await asyncio.gather(*plays)):
-            asked[number].read_ms, asked[number].shown, asked[number].crowded = (
-                shown.read_ms, shown.shown, shown.crowded,
-            )  # fmt: skip
-            out.append(asked[number])
+            out.append(pooled([shown, asked[number]]))
         for task in endless:
             task.cancel()
     return out
