@@ -57,7 +57,7 @@ FULL = Extent(
     8.0, 5, 3, 14, 10,
     (("vidtok", "price 2", 24), ("raw-ids", "5 fps, 2 levels", 16), ("vidtok-dense", "5 levels", 6)), HISTORIES,
 )  # fmt: skip
-QUICK = Extent(3.0, 2, 1, 2, 3, (("vidtok", "price 2", 2), ("raw-ids", "5 fps, 2 levels", 1)), (0, 128, NO_END))
+QUICK = Extent(3.0, 2, 1, 2, 6, (("vidtok", "price 2", 2), ("raw-ids", "5 fps, 2 levels", 1)), (0, 128, NO_END))
 
 
 @dataclass(frozen=True)
