@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,7 +86,7 @@ def lay_out(tokens: Tokens, step: NDArray[np.int32], sentences: Sequence[Sentenc
     return Layout(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-Part = tuple[NDArray, NDArray, NDArray, NDArray, NDArray, NDArray]
+Part = tuple[NDArray[Any], ...]
 
 
 def _words(words: Sequence[int], order: int, time_s: float, eye: tuple[float, float], step: int) -> Part:
@@ -163,10 +164,9 @@ def collate(layouts: Sequence[Layout], tokens: Sequence[Tokens], named: Sequence
         visual[k, :n] = np.where(layout.visual == CONTROL, CONTROL, layout.visual + first)
         mask[k, :n, :n] = sees(layout)
         first += len(seen)
-    arrays = (torch.from_numpy(array) for array in (visual, at, mask, answer))
-    return Batch(
-        torch.from_numpy(words), Tokens.joined(list(tokens)), *arrays, torch.from_numpy(np.concatenate(list(named)))
-    )
+    whole = np.concatenate(list(named))
+    arrays = [torch.from_numpy(array) for array in (words, visual, at, mask, answer, whole)]
+    return Batch(arrays[0], Tokens.joined(list(tokens)), *arrays[1:])
 
 
 Lesson = tuple[Layout, Tokens, NDArray[np.int64]]

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,7 +81,7 @@ def grouped(lessons: Sequence[Lesson]) -> Iterator[list[Lesson]]:
     yield group
 
 
-def step_loss(brain: Brain, batch: Batch, nothing: int | None) -> tuple[Tensor, dict[str, float]]:
+def step_loss(brain: Brain, batch: Batch, nothing: int) -> tuple[Tensor, dict[str, float]]:
     """How unlikely the right answers were, and the words for what visual tokens show."""
     answering, seeing = batch.run(brain)
     said, right = brain.says(answering), batch.right()
@@ -93,7 +94,7 @@ def step_loss(brain: Brain, batch: Batch, nothing: int | None) -> tuple[Tensor, 
     return answers + NAMING * names, parts
 
 
-def naming_loss(said: Tensor, named: Tensor, nothing: int | None) -> Tensor:
+def naming_loss(said: Tensor, named: Tensor, nothing: int) -> Tensor:
     """Both words of each token should be likely; tokens that show nothing in particular count little."""
     each = F.log_softmax(said, -1).gather(1, named).mean(1)
     weight = torch.where(named[:, 0] == nothing, EMPTY, 1.0)
@@ -108,15 +109,18 @@ def train(args: argparse.Namespace, files: Sequence[Path], words: Words) -> Brai
     if args.start is not None:
         brain.load_state_dict(Answerer.load(args.start).brain.state_dict())
     lessons = Lessons(files, words, args.seed)
-    decayed = [p for p in brain.parameters() if p.ndim > 1]
-    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": [p for p in brain.parameters() if p.ndim < 2]}]
+    matrices, rest = ([p for p in brain.parameters() if (p.ndim > 1) == many] for many in (True, False))
+    groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": 0.05}, {"params": rest}]
     optimiser = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98), weight_decay=0.0)
     batches = lessons.batches(_pools_done(args.out))
     for layer in brain.each():
         layer.compile(dynamic=True)  # twice as fast on a CPU, after two minutes
 
+    nothing = words.number(NOTHING)
+    assert nothing is not None
+
     def one(_: int) -> tuple[Tensor, dict[str, float]]:
-        return step_loss(brain, next(batches), words.number(NOTHING))
+        return step_loss(brain, next(batches), nothing)
 
     learn(args, args.out, brain, optimiser, averaging(brain), one, ("loss", "names", "words_right"))
     load_averaged(brain, args.out)
@@ -140,8 +144,8 @@ def examine(brain: Brain, files: Sequence[Path], words: Words) -> dict[str, dict
         if not _fits(heard):
             continue
         for question in heard.questions:
-            lesson = drawn(replace(heard, questions=(question,)), words, rng, 1)
-            batch = collate(*zip(lesson, strict=True))
+            layout, tokens, named = drawn(replace(heard, questions=(question,)), words, rng, 1)
+            batch = collate([layout], [tokens], [named])
             said = brain.says(batch.run(brain)[0]).argmax(-1)
             kind = f"{file.parent.name.split('-')[0]} {question.kind}"
             right[kind].append(bool((said == batch.right()).all()))

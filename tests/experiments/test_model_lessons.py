@@ -198,7 +198,7 @@ def test_the_model_learns_what_a_film_tells_and_can_be_shipped(heard: Heard, tmp
     rng = np.random.default_rng(0)
     losses = []
     for _ in range(60):
-        loss, parts = train_model.step_loss(brain, collate(*zip(drawn(heard, words, rng, 3), strict=True)), None)
+        loss, parts = train_model.step_loss(brain, collate(*zip(drawn(heard, words, rng, 3), strict=True)), 0)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
