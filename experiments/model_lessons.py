@@ -21,12 +21,13 @@ from experiments.questions import Question
 from experiments.questions.heard import Heard
 from vidtok.model.brain import AXES, Brain, as_tensors
 from vidtok.model.sequence import AFTER_META, BEFORE_META, FIRST_STEP, PREFIX, question_words
-from vidtok.model.stream import Tokens
+from vidtok.model.stream import GLOBAL, SPAN, Tokens
 from vidtok.model.words import EOS, PAD, Words
 
 ALONE = 1 << 20  # steps of questions: nothing that comes later sees them
 SPELLED = 0.06  # of a question's words
 EARLIER_S = 50.0  # a stream may have begun so much before the film
+THIRDS = ("left", "middle", "right"), ("top", "middle", "bottom")
 UNNAMED = -100  # what a loss leaves out
 CONTROL = -1  # a position that holds a word
 
@@ -131,7 +132,7 @@ class Batch:
     at: Tensor  # (B, L, AXES)
     sees: Tensor  # (B, L, L)
     answer: Tensor  # (B, L)
-    named: Tensor  # (visual tokens, 2), words for what each shows, UNNAMED where nobody knows
+    named: Tensor  # (visual tokens, 4), words for what each shows and where it is, UNNAMED where nobody knows
 
     def run(self, brain: Brain) -> tuple[Tensor, Tensor]:
         """What the model makes of the positions before an answer's words (words, dim), and of visual tokens."""
@@ -180,11 +181,20 @@ def drawn(heard: Heard, words: Words, rng: np.random.Generator, most: int) -> Le
         begun = (heard.step <= 1) & (tokens.time_s <= 0.05)
         tokens = replace(tokens, time_s=tokens.time_s - begun * float(rng.uniform(0, EARLIER_S)))
     layout = lay_out(tokens, heard.step, [Sentence.of(words, heard.questions[k], rng) for k in chosen])
-    return layout, tokens, numbered(heard.named, words)
+    return layout, tokens, numbered(np.concatenate([heard.named, places(tokens)], 1), words)
+
+
+def places(tokens: Tokens) -> NDArray[np.str_]:
+    """(n, 2): in which third of the frame each cell's token is, across and down; empty for what has no place."""
+    at = tokens.place - tokens.eye
+    third = np.digitize(at, (-SPAN / 6, SPAN / 6))
+    out = np.stack([np.array(names)[third[:, axis]] for axis, names in enumerate(THIRDS)], 1)
+    out[tokens.row == GLOBAL] = ""
+    return np.asarray(out)
 
 
 def numbered(named: NDArray[np.str_], words: Words) -> NDArray[np.int64]:
-    """(n, 2): the numbers of words, UNNAMED for those that are not in the list."""
+    """The numbers of words, UNNAMED for those that are not in the list."""
     names, which = np.unique(named, return_inverse=True)
     numbers = [words.number(name) for name in names.tolist()]
     return np.array([UNNAMED if n is None else n for n in numbers], np.int64)[which].reshape(named.shape)

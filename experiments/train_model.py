@@ -39,6 +39,7 @@ ROOM = 4096  # positions of a batch
 MOST_TOKENS = 900  # visual tokens of a film; longer ones are left out
 ASKED = 20  # questions of a film at a time
 NAMING = 1.0  # what words for visual tokens count, against answers
+PLACED = 0.3  # what the words for its place count, against those for what it shows
 EMPTY = 0.05  # what a token counts that shows nothing in particular
 POOL = 96  # films that batches of like length are made of
 
@@ -86,20 +87,23 @@ def step_loss(brain: Brain, batch: Batch, nothing: int) -> tuple[Tensor, dict[st
     answering, seeing = batch.run(brain)
     said, right = brain.says(answering), batch.right()
     answers = F.cross_entropy(said, right)
-    named = batch.names()
-    known = named[:, 0] != UNNAMED
-    names = naming_loss(brain.says(seeing[known]), named[known], nothing) if known.any() else torch.zeros(())
+    names = naming_loss(brain.says(seeing), batch.names(), nothing)
     hit = (said.argmax(-1) == right).float().mean()
     parts = {"loss": answers.item(), "names": names.item(), "words_right": hit.item()}
     return answers + NAMING * names, parts
 
 
 def naming_loss(said: Tensor, named: Tensor, nothing: int) -> Tensor:
-    """Both words of each token should be likely; tokens that show nothing in particular count little."""
-    each = F.log_softmax(said, -1).gather(1, named).mean(1)
-    weight = torch.where(named[:, 0] == nothing, EMPTY, 1.0)
-    loss: Tensor = -(each * weight).sum() / weight.sum()
-    return loss
+    """The words for what a token shows should be likely, and those for where it is.
+
+    Tokens that show nothing in particular count little; those of which nobody knows count not at all.
+    """
+    each = F.log_softmax(said, -1).gather(1, named.clamp(min=0))
+    what, where = (named[:, :2] != UNNAMED), (named[:, 2:] != UNNAMED)
+    weight = what * torch.where(named[:, :2] == nothing, EMPTY, 1.0)
+    shown = (each[:, :2] * weight).sum() / weight.sum().clamp(min=1e-6)
+    placed = (each[:, 2:] * where).sum() / where.sum().clamp(min=1)
+    return -(shown + PLACED * placed)
 
 
 def train(args: argparse.Namespace, files: Sequence[Path], words: Words) -> Brain:

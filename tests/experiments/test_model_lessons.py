@@ -11,7 +11,18 @@ import pytest
 import torch
 
 from experiments import train_model
-from experiments.model_lessons import CONTROL, UNNAMED, Layout, Sentence, collate, drawn, lay_out, numbered, sees
+from experiments.model_lessons import (
+    CONTROL,
+    UNNAMED,
+    Layout,
+    Sentence,
+    collate,
+    drawn,
+    lay_out,
+    numbered,
+    places,
+    sees,
+)
 from experiments.question_answering import accuracy, answers, asked, between, summarise
 from experiments.questions import Film, Question
 from experiments.questions.grounds import made_backdrops
@@ -68,7 +79,7 @@ def test_training_reads_a_sequence_as_serving_does(heard: Heard) -> None:
     sentences = [Sentence.of(model.words, each) for each in heard.questions]
     whole = lay_out(heard.tokens, heard.step, sentences)
     short = lay_out(heard.tokens.chosen(heard.step < 2), heard.step[heard.step < 2], sentences[:1])
-    none = [np.full((len(heard.tokens), 2), UNNAMED), np.full((int((heard.step < 2).sum()), 2), UNNAMED)]
+    none = [np.full((len(heard.tokens), 4), UNNAMED), np.full((int((heard.step < 2).sum()), 4), UNNAMED)]
     batch = collate([whole, short], [heard.tokens, heard.tokens.chosen(heard.step < 2)], none)
     with torch.inference_mode():
         made, _ = batch.run(model.brain)
@@ -133,6 +144,15 @@ def test_tokens_are_named_after_what_covers_their_cell(film: Film, heard: Heard)
     words = Words.of(["nothing red"], least=1)
     numbers = numbered(np.array([["nothing", "nothing"], ["red", "zebra"], ["", ""]]), words)
     assert numbers.tolist() == [[words.number("nothing")] * 2, [words.number("red"), UNNAMED], [UNNAMED, UNNAMED]]
+
+
+def test_places_are_told_in_thirds_of_the_frame(heard: Heard) -> None:
+    told = places(heard.tokens)
+    cells = heard.tokens.row != GLOBAL
+    across, down = heard.tokens.col[cells] * 32 + 16, heard.tokens.row[cells] * 32 + 16
+    for axis, at, names in ((0, across, ("left", "middle", "right")), (1, down, ("top", "middle", "bottom"))):
+        assert [names[int(3 * pixel / 256)] for pixel in at] == told[cells][:, axis].tolist()
+    assert (told[~cells] == "").all()
 
 
 def test_nothing_heard_is_the_beginning_alone(film: Film) -> None:
