@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +21,14 @@ from experiments.questions import Question
 from experiments.questions.heard import Heard
 from vidtok.model.brain import AXES, Brain, as_tensors
 from vidtok.model.sequence import AFTER_META, BEFORE_META, FIRST_STEP, PREFIX, question_words
-from vidtok.model.stream import Tokens
+from vidtok.model.stream import GLOBAL, SPAN, Tokens
 from vidtok.model.words import EOS, PAD, Words
 
 ALONE = 1 << 20  # steps of questions: nothing that comes later sees them
+SPELLED = 0.06  # of a question's words
 EARLIER_S = 50.0  # a stream may have begun so much before the film
+THIRDS = ("left", "middle", "right"), ("top", "middle", "bottom")
+UNNAMED = -100  # what a loss leaves out
 CONTROL = -1  # a position that holds a word
 
 
@@ -37,10 +41,21 @@ class Sentence:
     at_s: float
 
     @classmethod
-    def of(cls, words: Words, question: Question) -> Sentence:
-        """As it is said to the model, with the answer that is right."""
+    def of(cls, words: Words, question: Question, rng: np.random.Generator | None = None) -> Sentence:
+        """As it is said to the model, with the answer that is right; with `rng` a few words are spelled instead."""
         asked = question_words(words, question.text)
+        if rng is not None:
+            asked = _spelled(words, asked, rng.random(len(asked)) < SPELLED)
         return cls([*asked, *words.encode(question.answer), EOS], len(asked), question.at_s)
+
+
+def _spelled(words: Words, asked: Sequence[int], which: NDArray[np.bool_]) -> list[int]:
+    """A question in which these words are spelled, as are words that the model was never taught."""
+    out: list[int] = []
+    for number, spell in zip(asked, which, strict=True):
+        word = words.decode([number])
+        out += words.spelled(word) if spell and word.isalpha() and len(word) > 1 else [number]
+    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +87,7 @@ def lay_out(tokens: Tokens, step: NDArray[np.int32], sentences: Sequence[Sentenc
     return Layout(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-Part = tuple[NDArray, NDArray, NDArray, NDArray, NDArray, NDArray]
+Part = tuple[NDArray[Any], ...]
 
 
 def _words(words: Sequence[int], order: int, time_s: float, eye: tuple[float, float], step: int) -> Part:
@@ -117,21 +132,26 @@ class Batch:
     at: Tensor  # (B, L, AXES)
     sees: Tensor  # (B, L, L)
     answer: Tensor  # (B, L)
+    named: Tensor  # (visual tokens, 4), words for what each shows and where it is, UNNAMED where nobody knows
 
-    def run(self, brain: Brain) -> Tensor:
-        """What the model makes of the positions before an answer's words: (answer words, dim)."""
+    def run(self, brain: Brain) -> tuple[Tensor, Tensor]:
+        """What the model makes of the positions before an answer's words (words, dim), and of visual tokens."""
         x = brain.words(self.words)
         seen = self.visual != CONTROL
         x[seen] = brain.edits(as_tensors(self.tokens))[self.visual[seen]].to(x.dtype)
-        made: Tensor = brain(x, self.at, self.sees)[self.answer]
-        return made
+        made: Tensor = brain(x, self.at, self.sees)
+        return made[self.answer], made[seen]
+
+    def names(self) -> Tensor:
+        """The words of `named`, in the order in which `run` tells of visual tokens."""
+        return self.named[self.visual[self.visual != CONTROL]]
 
     def right(self) -> Tensor:
         """(answer words,): what should come there."""
         return self.words.roll(-1, 1)[self.answer]
 
 
-def collate(layouts: Sequence[Layout], tokens: Sequence[Tokens]) -> Batch:
+def collate(layouts: Sequence[Layout], tokens: Sequence[Tokens], named: Sequence[NDArray[np.int64]]) -> Batch:
     """Sequences side by side, the shorter ones filled up."""
     count, longest = len(layouts), max(map(len, layouts))
     words, visual = np.full((count, longest), PAD), np.full((count, longest), CONTROL)
@@ -145,15 +165,36 @@ def collate(layouts: Sequence[Layout], tokens: Sequence[Tokens]) -> Batch:
         visual[k, :n] = np.where(layout.visual == CONTROL, CONTROL, layout.visual + first)
         mask[k, :n, :n] = sees(layout)
         first += len(seen)
-    arrays = (torch.from_numpy(array) for array in (visual, at, mask, answer))
-    return Batch(torch.from_numpy(words), Tokens.joined(list(tokens)), *arrays)
+    whole = np.concatenate(list(named))
+    arrays = [torch.from_numpy(array) for array in (words, visual, at, mask, answer, whole)]
+    return Batch(arrays[0], Tokens.joined(list(tokens)), *arrays[1:])
 
 
-def drawn(heard: Heard, words: Words, rng: np.random.Generator, most: int) -> tuple[Layout, Tokens]:
+Lesson = tuple[Layout, Tokens, NDArray[np.int64]]
+
+
+def drawn(heard: Heard, words: Words, rng: np.random.Generator, most: int) -> Lesson:
     """One film as a lesson: some of its questions, the stream perhaps begun earlier."""
     chosen = rng.permutation(len(heard.questions))[:most]
     tokens = heard.tokens
     if rng.random() < 0.3:
         begun = (heard.step <= 1) & (tokens.time_s <= 0.05)
         tokens = replace(tokens, time_s=tokens.time_s - begun * float(rng.uniform(0, EARLIER_S)))
-    return lay_out(tokens, heard.step, [Sentence.of(words, heard.questions[k]) for k in chosen]), tokens
+    layout = lay_out(tokens, heard.step, [Sentence.of(words, heard.questions[k], rng) for k in chosen])
+    return layout, tokens, numbered(np.concatenate([heard.named, places(tokens)], 1), words)
+
+
+def places(tokens: Tokens) -> NDArray[np.str_]:
+    """(n, 2): in which third of the frame each cell's token is, across and down; empty for what has no place."""
+    at = tokens.place - tokens.eye
+    third = np.digitize(at, (-SPAN / 6, SPAN / 6))
+    out = np.stack([np.array(names)[third[:, axis]] for axis, names in enumerate(THIRDS)], 1)
+    out[tokens.row == GLOBAL] = ""
+    return np.asarray(out)
+
+
+def numbered(named: NDArray[np.str_], words: Words) -> NDArray[np.int64]:
+    """The numbers of words, UNNAMED for those that are not in the list."""
+    names, which = np.unique(named, return_inverse=True)
+    numbers = [words.number(name) for name in names.tolist()]
+    return np.array([UNNAMED if n is None else n for n in numbers], np.int64)[which].reshape(named.shape)

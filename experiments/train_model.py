@@ -14,7 +14,9 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,18 +27,20 @@ from tqdm import tqdm
 
 from experiments.bench import BenchError
 from experiments.model_films import Places, prepare
-from experiments.model_lessons import Batch, Layout, collate, drawn
-from experiments.questions.heard import Heard, load
+from experiments.model_lessons import UNNAMED, Batch, Lesson, collate, drawn
+from experiments.questions.heard import NOTHING, Heard, load
 from experiments.train_tokenizer import averaging, learn, load_averaged
 from vidtok.model.answerer import Answerer
 from vidtok.model.brain import Brain, Size
-from vidtok.model.stream import Tokens
 from vidtok.model.words import Words
 
 HELD_OUT = 40  # every so many films
 ROOM = 4096  # positions of a batch
 MOST_TOKENS = 900  # visual tokens of a film; longer ones are left out
 ASKED = 20  # questions of a film at a time
+NAMING = 1.0  # what words for visual tokens count, against answers
+PLACED = 0.3  # what the words for its place count, against those for what it shows
+EMPTY = 0.05  # what a token counts that shows nothing in particular
 POOL = 96  # films that batches of like length are made of
 
 
@@ -67,9 +71,9 @@ def _fits(heard: Heard) -> bool:
     return len(heard.tokens) <= MOST_TOKENS and bool(heard.questions)
 
 
-def grouped(lessons: Sequence[tuple[Layout, Tokens]]) -> Iterator[list[tuple[Layout, Tokens]]]:
+def grouped(lessons: Sequence[Lesson]) -> Iterator[list[Lesson]]:
     """Lessons in order of length, as many together as there is room for."""
-    group: list[tuple[Layout, Tokens]] = []
+    group: list[Lesson] = []
     for lesson in lessons:
         if group and len(lesson[0]) * (len(group) + 1) > ROOM:
             yield group
@@ -78,13 +82,28 @@ def grouped(lessons: Sequence[tuple[Layout, Tokens]]) -> Iterator[list[tuple[Lay
     yield group
 
 
-def step_loss(brain: Brain, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """How unlikely the right answers were."""
-    said = brain.says(batch.run(brain))
-    right = batch.right()
-    loss = F.cross_entropy(said, right)
+def step_loss(brain: Brain, batch: Batch, nothing: int) -> tuple[Tensor, dict[str, float]]:
+    """How unlikely the right answers were, and the words for what visual tokens show."""
+    answering, seeing = batch.run(brain)
+    said, right = brain.says(answering), batch.right()
+    answers = F.cross_entropy(said, right)
+    names = naming_loss(brain.says(seeing), batch.names(), nothing)
     hit = (said.argmax(-1) == right).float().mean()
-    return loss, {"loss": loss.item(), "words_right": hit.item()}
+    parts = {"loss": answers.item(), "names": names.item(), "words_right": hit.item()}
+    return answers + NAMING * names, parts
+
+
+def naming_loss(said: Tensor, named: Tensor, nothing: int) -> Tensor:
+    """The words for what a token shows should be likely, and those for where it is.
+
+    Tokens that show nothing in particular count little; those of which nobody knows count not at all.
+    """
+    each = F.log_softmax(said, -1).gather(1, named.clamp(min=0))
+    what, where = (named[:, :2] != UNNAMED), (named[:, 2:] != UNNAMED)
+    weight = what * torch.where(named[:, :2] == nothing, EMPTY, 1.0)
+    shown = (each[:, :2] * weight).sum() / weight.sum().clamp(min=1e-6)
+    placed = (each[:, 2:] * where).sum() / where.sum().clamp(min=1)
+    return -(shown + PLACED * placed)
 
 
 def train(args: argparse.Namespace, files: Sequence[Path], words: Words) -> Brain:
@@ -94,17 +113,20 @@ def train(args: argparse.Namespace, files: Sequence[Path], words: Words) -> Brai
     if args.start is not None:
         brain.load_state_dict(Answerer.load(args.start).brain.state_dict())
     lessons = Lessons(files, words, args.seed)
-    decayed = [p for p in brain.parameters() if p.ndim > 1]
-    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": [p for p in brain.parameters() if p.ndim < 2]}]
+    matrices, rest = ([p for p in brain.parameters() if (p.ndim > 1) == many] for many in (True, False))
+    groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": 0.05}, {"params": rest}]
     optimiser = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98), weight_decay=0.0)
     batches = lessons.batches(_pools_done(args.out))
     for layer in brain.each():
         layer.compile(dynamic=True)  # twice as fast on a CPU, after two minutes
 
-    def one(_: int) -> tuple[Tensor, dict[str, float]]:
-        return step_loss(brain, next(batches))
+    nothing = words.number(NOTHING)
+    assert nothing is not None
 
-    learn(args, args.out, brain, optimiser, averaging(brain), one, ("loss", "words_right"))
+    def one(_: int) -> tuple[Tensor, dict[str, float]]:
+        return step_loss(brain, next(batches), nothing)
+
+    learn(args, args.out, brain, optimiser, averaging(brain), one, ("loss", "names", "words_right"))
     load_averaged(brain, args.out)
     return brain.eval()
 
@@ -126,9 +148,9 @@ def examine(brain: Brain, files: Sequence[Path], words: Words) -> dict[str, dict
         if not _fits(heard):
             continue
         for question in heard.questions:
-            layout, tokens = drawn(Heard(**{**vars(heard), "questions": (question,)}), words, rng, 1)
-            batch = collate([layout], [tokens])
-            said = brain.says(batch.run(brain)).argmax(-1)
+            layout, tokens, named = drawn(replace(heard, questions=(question,)), words, rng, 1)
+            batch = collate([layout], [tokens], [named])
+            said = brain.says(batch.run(brain)[0]).argmax(-1)
             kind = f"{file.parent.name.split('-')[0]} {question.kind}"
             right[kind].append(bool((said == batch.right()).all()))
             chance[kind].append(1 / len(question.choices))

@@ -66,7 +66,7 @@ def test_only_live_and_the_command_line_join_the_packages() -> None:
     ("packages", "places"),
     [
         ({"aiortc"}, ("transport/adapters",)),
-        ({"aiohttp"}, ("transport/adapters", "vidtok/live/asking.py", "vidtok/model/closed.py")),
+        ({"aiohttp"}, ("transport/adapters", "vidtok/live/ask.py", "vidtok/live/asking.py", "vidtok/model/closed.py")),
         ({"av", "cv2"}, ("edge_gate/source.py",)),
         ({"onnxruntime"}, ("edge_gate/network.py", "vidtok/tokenizer/edge.py")),
         ({"ray"}, ("vidtok/live/ray_cluster.py",)),

@@ -226,7 +226,7 @@ def _add_ask(commands: Any) -> None:
 
 
 def _ask(args: argparse.Namespace) -> None:
-    from vidtok.live.asking import ask_server
+    from vidtok.live.ask import ask_server
 
     async def ask() -> None:
         async for word in ask_server(args.url, args.question, stream=args.stream, token=args.token):

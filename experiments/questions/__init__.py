@@ -35,6 +35,10 @@ class Question:
             raise ValueError(f"{self.text!r} is asked at {self.at_s} s about {self.since_s} to {self.until_s} s")
 
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
+Named = Callable[[float], list[tuple[Box, tuple[str, str]]]]
+
+
 @dataclass(frozen=True)
 class Film:
     """Frames as a live source gives them, and what is asked about them."""
@@ -45,6 +49,7 @@ class Film:
     count: int
     frames: Callable[[], Iterator[Frame]]
     questions: tuple[Question, ...]
+    named: Named | None = None  # two words for what is in each of some boxes at a time; nothing is elsewhere
 
     def __iter__(self) -> Iterator[Frame]:
         return self.frames()

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from experiments.questions import Film, Question
 from experiments.systems import Clip, Known
-from vidtok.canvas import Grid, blank
-from vidtok.model.stream import Tokens, begin, tell
+from vidtok.canvas import CELL, Grid, blank
+from vidtok.model.stream import GLOBAL, Tokens, begin, tell
 
+NOTHING = "nothing"
+LEAST_COVERED = 0.15  # of a cell, by what it is named after
 OLD = ("old_depth", "old_values")  # not stored: what the token before of the same place holds
 
 
@@ -30,6 +32,7 @@ class Heard:
     tokens: Tokens
     step: NDArray[np.int32]  # (n,), tokens that came together have the same number; the first token's is 0
     questions: tuple[Question, ...]
+    named: NDArray[np.str_]  # (n, 2), two words for what each visual token shows; empty where nobody knows
     paid: int  # tokens, as the policy counts them
     bytes: int | None  # None where the policy is about tokens alone
 
@@ -54,10 +57,31 @@ def hear(film: Film, knowns: Iterator[Known]) -> Heard:
             number += 1
             parts.append(tokens)
             steps.append(np.full(len(tokens), number, np.int32))
-    seconds = film.count / film.fps
+    seconds, tokens = film.count / film.fps, Tokens.joined(parts)
     return Heard(
-        film.name, seconds, Tokens.joined(parts), np.concatenate(steps), film.questions, known.tokens, known.bytes
-    )
+        film.name, seconds, tokens, np.concatenate(steps), film.questions, names_of(film, tokens), known.tokens,
+        known.bytes,
+    )  # fmt: skip
+
+
+def names_of(film: Film, tokens: Tokens) -> NDArray[np.str_]:
+    """(n, 2): two words for what each token of a cell shows; NOTHING twice where a film that tells names nothing."""
+    out = np.full((len(tokens), 2), "", "<U16")
+    cells = tokens.row != GLOBAL
+    if film.named is None:
+        return out
+    out[cells] = NOTHING
+    for time_s in np.unique(tokens.time_s[cells]):
+        mine = np.flatnonzero(cells & (tokens.time_s == time_s))
+        left, top = tokens.col[mine] * CELL, tokens.row[mine] * CELL
+        covered = np.full(len(mine), LEAST_COVERED * CELL * CELL)
+        for box, words in film.named(float(time_s)):
+            wide = np.minimum(left + CELL, box[2]) - np.maximum(left, box[0])
+            high = np.minimum(top + CELL, box[3]) - np.maximum(top, box[1])
+            area = np.maximum(wide, 0) * np.maximum(high, 0)
+            out[mine[area > covered]] = words
+            covered = np.maximum(area, covered)
+    return out
 
 
 def save(heard: Heard, path: Path) -> None:
@@ -71,7 +95,7 @@ def save(heard: Heard, path: Path) -> None:
     }
     arrays = {f.name: getattr(heard.tokens, f.name) for f in fields(Tokens) if f.name not in OLD}
     part = path.with_suffix(".part.npz")
-    np.savez_compressed(part, about=json.dumps(about), step=heard.step, **arrays)
+    np.savez_compressed(part, about=json.dumps(about), step=heard.step, named=heard.named, **arrays)
     part.rename(path)
 
 
@@ -79,14 +103,14 @@ def load(path: Path) -> Heard:
     """Read one back."""
     with np.load(path) as stored:
         about = json.loads(str(stored["about"]))
-        arrays = {name: stored[name] for name in stored.files if name not in ("about", "step")}
-        step = stored["step"]
+        arrays = {name: stored[name] for name in stored.files if name not in ("about", "step", "named")}
+        step, named = stored["step"], stored["named"]
     before = _before(arrays["row"], arrays["col"])
     for name in OLD:
         held = arrays[name.removeprefix("old_")]
         arrays[name] = np.where((before < 0).reshape(-1, *[1] * (held.ndim - 1)), 0, held[before]).astype(np.uint8)
     questions = tuple(Question(**{**q, "choices": tuple(q["choices"])}) for q in about.pop("questions"))
-    return Heard(tokens=Tokens(**arrays), step=step, questions=questions, **about)
+    return Heard(tokens=Tokens(**arrays), step=step, questions=questions, named=named, **about)
 
 
 def _before(row: NDArray[np.int32], col: NDArray[np.int32]) -> NDArray[np.int64]:

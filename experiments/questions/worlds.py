@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_gate.source import Frame, fit
-from experiments.questions import Film, Question
+from experiments.questions import Box, Film, Question
 from experiments.questions.choosing import choose
 from experiments.questions.forms import FORMS
 from experiments.questions.phrasings import PHRASINGS, say
@@ -31,6 +31,7 @@ Backdrop = Callable[[int], Pixels]
 
 SPLITS = ("train", "test")
 FPS = 10.0
+SEEN = 0.5  # of a thing that fades in, until it is called something
 CLEAN_SHARE = 0.15  # of the films, without noise and flicker
 BANK_PX = 160  # how much larger than a frame the noise is that frames cut theirs from
 
@@ -84,7 +85,18 @@ def world(seed: int, split: str, backdrops: Sequence[Backdrop]) -> Film:
         count=round(plan.duration_s * FPS),
         frames=functools.partial(render, plan, backdrop, camera),
         questions=_questions(plan, split, words_rng),
+        named=functools.partial(named, plan),
     )
+
+
+def named(plan: Plan, t: float) -> list[tuple[Box, tuple[str, str]]]:
+    """Colour and shape of everything that is seen at a time, and where."""
+    poses = [pose for thing in plan.everything if (pose := thing.pose(t, SIZE)) is not None]
+    halves = [(pose, pose.look.side / 2) for pose in poses if pose.cover > SEEN]
+    return [
+        ((pose.x - half, pose.y - half, pose.x + half, pose.y + half), (pose.look.colour, pose.look.shape))
+        for pose, half in halves
+    ]
 
 
 def _draw_camera(rng: np.random.Generator) -> Camera:

@@ -11,11 +11,22 @@ import pytest
 import torch
 
 from experiments import train_model
-from experiments.model_lessons import CONTROL, Layout, Sentence, collate, drawn, lay_out, sees
+from experiments.model_lessons import (
+    CONTROL,
+    UNNAMED,
+    Layout,
+    Sentence,
+    collate,
+    drawn,
+    lay_out,
+    numbered,
+    places,
+    sees,
+)
 from experiments.question_answering import accuracy, answers, asked, between, summarise
 from experiments.questions import Film, Question
 from experiments.questions.grounds import made_backdrops
-from experiments.questions.heard import Heard, clip_of, hear, load, save
+from experiments.questions.heard import NOTHING, Heard, clip_of, hear, load, save
 from experiments.questions.worlds import world
 from experiments.systems.tokens import raw_ids
 from tests.vidtok.test_answerer import answerer
@@ -23,7 +34,7 @@ from vidtok.model.answerer import Answerer
 from vidtok.model.brain import Brain, Size
 from vidtok.model.memory import read, said
 from vidtok.model.sequence import PREFIX
-from vidtok.model.stream import Mark, Tokens
+from vidtok.model.stream import GLOBAL, Mark, Tokens
 from vidtok.model.words import Words
 
 
@@ -68,9 +79,10 @@ def test_training_reads_a_sequence_as_serving_does(heard: Heard) -> None:
     sentences = [Sentence.of(model.words, each) for each in heard.questions]
     whole = lay_out(heard.tokens, heard.step, sentences)
     short = lay_out(heard.tokens.chosen(heard.step < 2), heard.step[heard.step < 2], sentences[:1])
-    batch = collate([whole, short], [heard.tokens, heard.tokens.chosen(heard.step < 2)])
+    none = [np.full((len(heard.tokens), 4), UNNAMED), np.full((int((heard.step < 2).sum()), 4), UNNAMED)]
+    batch = collate([whole, short], [heard.tokens, heard.tokens.chosen(heard.step < 2)], none)
     with torch.inference_mode():
-        made = batch.run(model.brain)
+        made, _ = batch.run(model.brain)
     expected = torch.cat(
         [*(streamed(model, heard, each) for each in heard.questions), streamed(model, heard, ASKED[0])]
     )
@@ -82,14 +94,14 @@ def test_training_reads_a_sequence_as_serving_does(heard: Heard) -> None:
 def test_a_stream_that_began_earlier_is_read_alike(heard: Heard) -> None:
     model, rng = answerer(), np.random.default_rng(0)
     for _ in range(8):
-        layout, tokens = drawn(heard, model.words, rng, 1)
+        layout, tokens, named = drawn(heard, model.words, rng, 1)
         if tokens.time_s[0] < 0:
             break
     else:
         pytest.fail("none of eight began earlier")
     asking = next(q for q in heard.questions if q.at_s == layout.at[layout.answer][0, 0].round(3).astype(float))
     with torch.inference_mode():
-        made = collate([layout], [tokens]).run(model.brain)
+        made, _ = collate([layout], [tokens], [named]).run(model.brain)
     assert torch.allclose(made, streamed(model, replace(heard, tokens=tokens), asking), atol=1e-4)
 
 
@@ -114,6 +126,33 @@ def test_what_is_heard_can_be_kept(heard: Heard, tmp_path: Path) -> None:
     assert (again.step == heard.step).all()
     assert again.questions == heard.questions
     assert (again.name, again.seconds, again.paid, again.bytes) == (heard.name, heard.seconds, heard.paid, heard.bytes)
+
+
+def test_tokens_are_named_after_what_covers_their_cell(film: Film, heard: Heard) -> None:
+    assert film.named is not None
+    cells = heard.tokens.row != GLOBAL
+    assert (heard.named[~cells] == "").all()
+    for k in np.flatnonzero(cells):
+        left, top = 32 * heard.tokens.col[k], 32 * heard.tokens.row[k]
+        inside = {
+            words
+            for (x0, y0, x1, y1), words in film.named(float(heard.tokens.time_s[k]))
+            if x0 < left + 32 and x1 > left and y0 < top + 32 and y1 > top
+        }
+        assert tuple(heard.named[k]) in inside | {(NOTHING, NOTHING)}
+    assert len(set(heard.named[cells][:, 0])) > 1
+    words = Words.of(["nothing red"], least=1)
+    numbers = numbered(np.array([["nothing", "nothing"], ["red", "zebra"], ["", ""]]), words)
+    assert numbers.tolist() == [[words.number("nothing")] * 2, [words.number("red"), UNNAMED], [UNNAMED, UNNAMED]]
+
+
+def test_places_are_told_in_thirds_of_the_frame(heard: Heard) -> None:
+    told = places(heard.tokens)
+    cells = heard.tokens.row != GLOBAL
+    across, down = heard.tokens.col[cells] * 32 + 16, heard.tokens.row[cells] * 32 + 16
+    for axis, at, names in ((0, across, ("left", "middle", "right")), (1, down, ("top", "middle", "bottom"))):
+        assert [names[int(3 * pixel / 256)] for pixel in at] == told[cells][:, axis].tolist()
+    assert (told[~cells] == "").all()
 
 
 def test_nothing_heard_is_the_beginning_alone(film: Film) -> None:
@@ -179,7 +218,7 @@ def test_the_model_learns_what_a_film_tells_and_can_be_shipped(heard: Heard, tmp
     rng = np.random.default_rng(0)
     losses = []
     for _ in range(60):
-        loss, parts = train_model.step_loss(brain, collate(*zip(drawn(heard, words, rng, 3), strict=True)))
+        loss, parts = train_model.step_loss(brain, collate(*zip(drawn(heard, words, rng, 3), strict=True)), 0)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

@@ -23,7 +23,8 @@ from transport.adapters.webrtc import WebRtcListener
 from vidtok.canvas import Canvas, blank
 from vidtok.codec import diff
 from vidtok.errors import ModelError
-from vidtok.live.asking import MOST_TEXT, add_questions, ask_server
+from vidtok.live.ask import ask_server
+from vidtok.live.asking import MOST_TEXT, add_questions
 from vidtok.live.attending import Attending
 from vidtok.live.mind import MOST_QUESTIONS, Mind
 from vidtok.live.receiver import Update

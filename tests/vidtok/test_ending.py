@@ -22,7 +22,7 @@ from transport.wire import CloseCode
 from vidtok.canvas import Grid
 from vidtok.entropy import load_tables
 from vidtok.errors import ModelError
-from vidtok.live.asking import ask_server
+from vidtok.live.ask import ask_server
 from vidtok.live.link import LIVE, codec_hash
 from vidtok.live.sender import hello
 from vidtok.tokenizer.edge import load_info

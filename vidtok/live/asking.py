@@ -13,18 +13,15 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any
 
 from transport.adapters.http_listener import HttpListener
 from vidtok.errors import ModelError
 from vidtok.model.answerer import Answer
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, web  # isort: skip - after our own, which says what is missing
+from aiohttp import web  # isort: skip - after our own, which says what is missing
 
 Ask = Callable[[str, str], AsyncGenerator[str | Answer, None]]
 MOST_TEXT = 400
-MOST_LINE = 64 * 1024
-SILENCE_S = 60.0
 
 
 def add_questions(listener: HttpListener, streams: Callable[[], Mapping[str, Mapping[str, object]]], ask: Ask) -> None:
@@ -81,36 +78,3 @@ async def _tell(request: web.Request, name: str, words: AsyncIterator[str | Answ
             raise web.HTTPTooManyRequests(text=str(error)) from None
         await response.write(f"data: {json.dumps({'stream': name, 'error': str(error)})}\n\n".encode())
     return response or web.Response(status=204)
-
-
-async def ask_server(url: str, text: str, *, stream: str | None = None, token: str | None = None) -> AsyncIterator[str]:
-    """Ask a server; yields the answer's words. Raises ModelError in one line that names the server."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    asked: dict[str, Any] = {"text": text} | ({"stream": stream} if stream else {})
-    timeout = ClientTimeout(total=None, sock_connect=10, sock_read=SILENCE_S)
-    try:
-        async with (
-            ClientSession(timeout=timeout, read_bufsize=MOST_LINE) as session,
-            session.post(url.rstrip("/") + "/ask", json=asked, headers=headers) as response,
-        ):
-            if response.status != 200:
-                raise ModelError(f"{url}: {(await response.text())[:200]} (HTTP {response.status})")
-            async for line in response.content:
-                if (word := _word(line, url)) is not None:
-                    yield word
-    except (ClientError, TimeoutError, ValueError) as error:
-        raise ModelError(f"{url}: cannot be asked ({error or 'no answer'}); is `vidtok serve` running there?") from None
-
-
-def _word(line: bytes, url: str) -> str | None:
-    """The word that a line of the answer holds, if it holds one."""
-    if not line.startswith(b"data: "):
-        return None
-    try:
-        told = json.loads(line[6:])
-    except ValueError:
-        raise ModelError(f"{url}: what came is no answer; is it a `vidtok serve`?") from None
-    if "error" in told:
-        raise ModelError(f"{url}: {told['error']}")
-    word = told.get("word")
-    return word if isinstance(word, str) else None

@@ -29,7 +29,7 @@ from transport.lanes import Lane
 from vidtok.canvas import CELL, Grid, blank
 from vidtok.entropy import load_tables
 from vidtok.errors import ModelError
-from vidtok.live.asking import ask_server
+from vidtok.live.ask import ask_server
 from vidtok.live.edge import Edge, Tally
 from vidtok.live.link import codec_hash
 from vidtok.live.pictures import FilmWriter, heat, outlined, panels, save_png

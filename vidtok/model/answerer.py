@@ -86,13 +86,13 @@ class Answerer:
         self._head = head[0].kept
 
     @classmethod
-    def load(cls, weights: Path = WEIGHTS) -> Answerer:
+    def load(cls, weights: Path = WEIGHTS, history: int = HISTORY) -> Answerer:
         """The model that ships."""
         about = json.loads((weights / "model.json").read_text())
         brain = Brain(Size(**about["size"]))
         state = load_file(str(weights / "model.safetensors"))
         brain.load_state_dict({name: value.float() for name, value in state.items()})
-        return cls(brain, Words(about["words"]))
+        return cls(brain, Words(about["words"]), history)
 
     def watch(self, canvas: Canvas, fps: float) -> Watch:
         """Begin with a stream of canvases like this one."""

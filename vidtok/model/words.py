@@ -44,15 +44,20 @@ class Words:
             [word for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= least]
         )
 
+    def number(self, word: str) -> int | None:
+        """The number of a word; None if it is not in the list."""
+        return self._number.get(word)
+
     def encode(self, text: str) -> list[int]:
         """Numbers of the text's words; a word that is not in the list is spelled."""
-        out: list[int] = []
-        for word in split(text):
-            if word in self._number:
-                out.append(self._number[word])
-            else:
-                out += [self._number.get("~" + letter, UNKNOWN) for letter in word]
-        return out
+        return [number for word in split(text) for number in self._numbers(word)]
+
+    def _numbers(self, word: str) -> list[int]:
+        return [self._number[word]] if word in self._number else self.spelled(word)
+
+    def spelled(self, word: str) -> list[int]:
+        """Numbers of a word's letters."""
+        return [self._number.get("~" + letter, UNKNOWN) for letter in word]
 
     def decode(self, numbers: Sequence[int]) -> str:
         """The text of numbers; control words are left out."""
