@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.vidtok.fakes import generators
 from tests.vidtok.test_stream import GRID, drawn
 from vidtok.canvas import Canvas, Grid, blank
+from vidtok.edits import Pan
 from vidtok.model.answerer import MOST_WAITING, PIECE, Answer, Answerer, Watch, looked_at
 from vidtok.model.brain import FAR_S, Brain, Size
 from vidtok.model.memory import Kept, forget, read, said
@@ -159,6 +160,21 @@ def test_memory_is_bounded_and_holds_the_newest_of_every_place(rng: np.random.Ge
         newest |= {(int(row), int(col)): float(k) for row, col in zip(tokens.row, tokens.col, strict=True)}
     kept = {(int(row), int(col)): time for (row, col), time in zip(watch.kept.cell, watch.kept.time_s, strict=True)}
     assert all(kept[place] == time_s for place, time_s in newest.items())
+
+
+def test_a_camera_that_travels_leaves_no_more_behind_than_the_history() -> None:
+    """Law 8 where places go out of sight."""
+    model, rng = answerer(4), np.random.default_rng(2)
+    canvas = drawn(rng, blank(GRID), 1.0)
+    watch = model.watch(canvas, 10.0)
+    sizes = []
+    for k in range(12):
+        model.show(watch, canvas, float(k))
+        while told := model.take([watch]):
+            model.think(told)
+        sizes.append(len(watch.kept))
+        canvas = drawn(rng, canvas, 1.0, pan=Pan(200, 0))
+    assert max(sizes) <= 3 + 3 + GRID.rows * GRID.cols + 4
 
 
 def test_forgetting_nothing_changes_nothing(model: Answerer) -> None:

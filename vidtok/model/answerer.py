@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vidtok.canvas import CELL, Canvas, blank
 from vidtok.model.brain import Brain, Size
-from vidtok.model.memory import HISTORY, Kept, New, Read, forget, read, said, seen
+from vidtok.model.memory import HISTORY, Kept, New, Read, Sight, forget, read, said, seen
 from vidtok.model.sequence import AFTER_META, BEFORE_META, PREFIX, question_words
 from vidtok.model.stream import Tokens, Told, begin, no_tokens, tell
 from vidtok.model.words import EOS, Words
@@ -148,7 +148,7 @@ class Answerer:
         kepts = [watch.kept for watch, _ in told] + [asking.kept for asking in askings]
         found = read(self.brain, kepts, news, looking=len(askings))
         for (watch, tokens), after in zip(told, found, strict=False):
-            watch.kept, watch.tokens = forget(after.kept, self._history), watch.tokens + len(tokens)
+            watch.kept, watch.tokens = forget(after.kept, self._history, _sight(watch)), watch.tokens + len(tokens)
         return [self._next(asking, after) for asking, after in zip(askings, found[len(told) :], strict=True)]
 
     def _next(self, asking: Asking, found: Read) -> str | Answer:
@@ -176,6 +176,15 @@ class Answerer:
             yield word
             if isinstance(word, Answer):
                 return
+
+
+def _sight(watch: Watch) -> Sight | None:
+    """What the newest canvas of a stream covers; None where it is given tokens, not canvases."""
+    if watch.told is None:
+        return None
+    canvas = watch.told.canvas
+    top, left = canvas.position[1] // CELL, canvas.position[0] // CELL
+    return (top, left), (top + canvas.grid.rows, left + canvas.grid.cols)
 
 
 def looked_at(answer: Answer, canvas: Canvas) -> NDArray[np.float32]:

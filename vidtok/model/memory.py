@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidtok.model.brain import AXES, FAR_S, HEAD, Brain, as_tensors, turned
-from vidtok.model.stream import Tokens
+from vidtok.model.stream import GLOBAL, Tokens
 
 HISTORY = 512  # superseded tokens that are kept
+Sight = tuple[tuple[int, int], tuple[int, int]]  # rows and columns in the scene: from, and before
 WORD = (1 << 31) - 1  # the row of what has no place but an order
 
 
@@ -157,14 +158,19 @@ class _Stream:
         return Read(kept, made, None if self._looked is None else self._looked / len(keys))
 
 
-def forget(kept: Kept, history: int = HISTORY) -> Kept:
+def forget(kept: Kept, history: int = HISTORY, sight: Sight | None = None) -> Kept:
     """Without the oldest of the superseded tokens, so that no more than `history` of these stay.
 
-    A token is superseded when a newer one tells of its place. The newest of each place always stays.
+    A token is superseded when a newer one tells of its place, or when its place has gone out of sight. The newest of
+    each place in sight always stays.
     """
     stays = np.zeros(len(kept), bool)
     _, newest = np.unique(kept.cell[::-1], axis=0, return_index=True)
     stays[len(kept) - 1 - newest] = True
+    if sight is not None:
+        (top, left), (bottom, right) = sight
+        row, col = kept.cell[:, 0], kept.cell[:, 1]
+        stays &= (row == WORD) | (row == GLOBAL) | ((row >= top) & (row < bottom) & (col >= left) & (col < right))
     old = np.flatnonzero(~stays)
     if len(old) <= history:
         return kept
