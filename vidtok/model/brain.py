@@ -40,9 +40,9 @@ class Size:
     """How large a model is."""
 
     words: int
-    dim: int = 256
-    layers: int = 6
-    hidden: int = 768
+    dim: int = 192
+    layers: int = 4
+    hidden: int = 576
     cell_hidden: int = 384
 
     @property
