@@ -12,6 +12,7 @@ whole seconds, which a picture a second cannot show. `text-only` hears nothing: 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -152,7 +153,7 @@ def film_rows(job: Job, heard: Heard, said: Sequence[str], served: Sequence[str]
 def between(question: Question) -> bool:
     """Whether what one must have seen began and ended between two whole seconds."""
     first, last = question.since_s, question.until_s
-    return last - first < 1 and np.ceil(first - 1e-9) > last + 1e-9
+    return last - first < 1 and math.ceil(first - 1e-9) > last + 1e-9
 
 
 # What is said of it

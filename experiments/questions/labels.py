@@ -14,9 +14,10 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,14 @@ def make_labels(clips: Path, out: Path, seconds: float, jobs: int) -> int:
     """Label what is in the folder and has no labels yet; how many that were."""
     out.mkdir(parents=True, exist_ok=True)
     waiting = [path for path in find_media(clips) if not done(out / f"{path.stem}.npz")]
-    if waiting:
-        with ProcessPoolExecutor(min(jobs, len(waiting)), get_context("spawn"), bench.one_thread) as pool:
-            running = [pool.submit(_label, path, out, seconds) for path in waiting]
-            for each in tqdm(as_completed(running), "labels", len(running), unit="clip"):
-                if told := each.result():
-                    tqdm.write(told)
+    workers = min(jobs, len(waiting))
+    with ProcessPoolExecutor(workers, get_context("spawn"), bench.one_thread) if workers > 1 else nullcontext() as pool:
+        label = partial(_label, out=out, seconds=seconds)
+        for told in tqdm(
+            pool.map(label, waiting) if pool else map(label, waiting), "labels", len(waiting), unit="clip"
+        ):
+            if told:
+                tqdm.write(told)
     return len(waiting)
 
 

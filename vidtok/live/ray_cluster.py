@@ -13,7 +13,7 @@ import secrets
 import signal
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,6 +23,8 @@ from vidtok.live.figures import Tally
 from vidtok.live.mind import Mind
 from vidtok.live.workers import Words, WorkerDied
 from vidtok.model.answerer import Answer, Answerer, Shown
+
+LETTING_GO_S = 1.0  # what an actor may take to end an interrupted answer
 
 STORE = 256 << 20  # bytes of shared memory for canvases on their way; Ray takes no less than 75 MiB
 T = TypeVar("T")
@@ -120,7 +122,15 @@ class RayWorker:
                 yield word
         finally:
             if not whole:
-                self._ray.cancel(words)
+                await self._interrupt(words)
+
+    async def _interrupt(self, words: Any) -> None:
+        """End an answer; it is over, and its place free, when this returns, unless the actor takes too long."""
+        self._ray.cancel(words)
+        with suppress(TimeoutError, self._ray.exceptions.RayError):
+            async with asyncio.timeout(LETTING_GO_S):
+                async for _ in words:
+                    pass
 
     def kill(self) -> None:
         """End it now."""
