@@ -152,14 +152,16 @@ async def _ask(url: str, questions: Sequence[str], story: Story, say: Say) -> No
     """Ask the server one question after the other, as somebody would who sees the answers only."""
     for question in cycle(questions):
         await asyncio.sleep(ASK_EVERY_S)
-        asked_s = story.filmed[-1].time_s if story.filmed else 0.0
+        if not story.filmed:
+            continue
+        asked_s, began_s = story.filmed[-1].time_s, story.filmed[0].time_s
         try:
             answer = "".join([word async for word in ask_server(url, question)])
         except ModelError as error:
             say(f"         {error}")
             return
-        story.answers.append((asked_s, question, answer))
-        say(f"{asked_s:5.1f} s  asked: {question}  the model: {answer}")
+        story.answers.append((asked_s - began_s, question, answer))
+        say(f"{asked_s - began_s:5.1f} s  asked: {question}  the model: {answer}")
 
 
 async def _start_server() -> tuple[asyncio.subprocess.Process, str]:
@@ -264,7 +266,7 @@ def _draw(out: Path, story: Story, figures: Mapping[str, float]) -> None:
                 viewer.show(canvases[max(v for v in canvases if v <= filmed.version)]),
             )
             rates = f"{filmed.kbps:6.2f} kbps   {filmed.tokens:4d} tokens/s"
-            asked = [f"{question} {answer}" for at, question, answer in story.answers if at <= filmed.time_s]
+            asked = [f"{question} {answer}" for at, question, answer in story.answers if at <= filmed.time_s - times[0]]
             said = asked[-1] if asked else label
             foot = f"{times[number] - times[0]:5.1f} s   {rates}   the model: {said}"
             page = panels(pictures, ("camera", "novelty; cells told", "canvas (viewer)"), foot)
