@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -33,6 +32,7 @@ from experiments.train_tokenizer import averaging, learn, load_averaged
 from vidtok.model.answerer import Answerer
 from vidtok.model.brain import Brain, Size
 from vidtok.model.words import Words
+from vidtok.tokenizer.store import save_half
 
 HELD_OUT = 40  # every so many films
 ROOM = 4096  # positions of a batch
@@ -182,9 +182,7 @@ def vocabulary(files: Sequence[Path], out: Path, start: Path | None) -> Words:
 
 def write(brain: Brain, words: Words, out: Path, steps: int) -> None:
     """What ships: weights in halves, and what they are."""
-    save_file(
-        {name: value.half().contiguous() for name, value in brain.state_dict().items()}, str(out / "model.safetensors")
-    )
+    save_half(brain, out / "model.safetensors")
     about = {"size": brain.size.to_map(), "words": words.words, "steps": steps}
     (out / "model.json").write_text(json.dumps(about) + "\n")
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from aiohttp import ClientSession
 
 from edge_gate.wishes import Attention, Wishes
 from tests.vidtok.test_answerer import GRID, answerer, drawn
-from tests.vidtok.test_mind import run
+from tests.vidtok.test_mind import at_work, run
 from transport.adapters.webrtc import WebRtcListener
 from vidtok.canvas import Canvas, blank
 from vidtok.codec import diff
@@ -57,18 +57,6 @@ class Desk:
         edits = diff(canvas.values, self.canvas, everything)
         self.attending.show(Update(canvas, edits, self.canvas, round(now * 1000)), 0.0)
         self.canvas = canvas
-
-
-@asynccontextmanager
-async def at_work(mind: Mind) -> AsyncIterator[Mind]:
-    """A mind that thinks."""
-    task = asyncio.create_task(mind.run())
-    try:
-        yield mind
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 @asynccontextmanager

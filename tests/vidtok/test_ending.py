@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -108,19 +108,22 @@ async def answer(url: str, words: list[str]) -> None:
         words.append(word)
 
 
-async def begun(words: list[str]) -> None:
-    """Wait for the first of them."""
-    while not words:
-        await asyncio.sleep(0.01)
+@asynccontextmanager
+async def in_progress(server: Served) -> AsyncIterator[tuple[Connection, asyncio.Task[None], list[str]]]:
+    """A stream, a question about it whose answer has begun, and the words that were heard so far; within a minute."""
+    words: list[str] = []
+    async with asyncio.timeout(60):
+        connection = await joined(server.ws)
+        asking = asyncio.create_task(answer(server.http, words))
+        while not words:
+            await asyncio.sleep(0.01)
+        yield connection, asking, words
+        await connection.close()
 
 
 def test_told_to_end_it_says_goodbye_lets_nobody_in_and_finishes_its_answer() -> None:
     async def go(server: Served) -> list[str]:
-        words: list[str] = []
-        async with asyncio.timeout(60):
-            connection = await joined(server.ws)
-            asking = asyncio.create_task(answer(server.http, words))
-            await begun(words)
+        async with in_progress(server) as (connection, asking, words):
             server.process.send_signal(signal.SIGTERM)
             assert (await goodbye(connection)).code == CloseCode.NORMAL
             heard = len(words)
@@ -128,7 +131,6 @@ def test_told_to_end_it_says_goodbye_lets_nobody_in_and_finishes_its_answer() ->
                 await answer(server.http, [])
             await asking
             assert len(words) > heard
-            await connection.close()
         return words
 
     with served("--grace-s", "30") as server:
@@ -146,15 +148,10 @@ def test_told_to_end_it_says_goodbye_lets_nobody_in_and_finishes_its_answer() ->
 
 def test_an_answer_that_takes_longer_than_the_grace_is_cut() -> None:
     async def go(server: Served) -> None:
-        words: list[str] = []
-        async with asyncio.timeout(60):
-            connection = await joined(server.ws)
-            asking = asyncio.create_task(answer(server.http, words))
-            await begun(words)
+        async with in_progress(server) as (_, asking, _):
             server.process.send_signal(signal.SIGINT)
             with pytest.raises(ModelError):
                 await asking
-            await connection.close()
 
     with served("--grace-s", "0") as server:
         asyncio.run(go(server))
@@ -165,18 +162,13 @@ def test_an_answer_that_takes_longer_than_the_grace_is_cut() -> None:
 
 def test_told_twice_it_ends_at_once() -> None:
     async def go(server: Served) -> None:
-        words: list[str] = []
-        async with asyncio.timeout(60):
-            connection = await joined(server.ws)
-            asking = asyncio.create_task(answer(server.http, words))
-            await begun(words)
+        async with in_progress(server) as (_, asking, _):
             server.process.send_signal(signal.SIGTERM)
             while (await asyncio.to_thread(server.row))["event"] != "ending":
                 pass
             server.process.send_signal(signal.SIGTERM)
             with pytest.raises(ModelError):
                 await asking
-            await connection.close()
 
     with served("--grace-s", "30") as server:
         asyncio.run(go(server))

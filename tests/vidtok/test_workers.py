@@ -9,13 +9,13 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 
 import numpy as np
 import pytest
 
 from tests.vidtok.test_answerer import answerer, film
-from tests.vidtok.test_mind import run
+from tests.vidtok.test_mind import at_work, run
 from vidtok.canvas import Canvas, Grid, blank
 from vidtok.errors import MissingExtra, ModelError
 from vidtok.live import workers as module
@@ -101,18 +101,6 @@ class Hall:
         self.rows: list[Mapping[str, object]] = []
         self.shop = Shop()
         self.workers = Workers(self.shop, number, self.rows.append)
-
-
-@asynccontextmanager
-async def at_work(workers: Workers) -> AsyncIterator[None]:
-    task = asyncio.create_task(workers.run())
-    await asyncio.sleep(0)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 @asynccontextmanager

@@ -34,21 +34,10 @@ class _Question:
     asking: Asking | None = None
 
 
-@dataclass(frozen=True)
-class Passed:
-    """What a pass did, for figures."""
-
-    streams: int
-    tokens: int
-    words: int
-    seconds: float
-
-
 class Mind:
     """The model's own task: `run` it, `join` streams, `show` it canvases, `ask`."""
 
     def __init__(self, answerer: Answerer) -> None:
-        self.passed: list[Passed] = []  # the last few, the newest last
         self._done = Tally()
         self._answerer = answerer
         self._watches: dict[str, Watch] = {}
@@ -129,7 +118,8 @@ class Mind:
         askings = [question.asking for question in asked if question.asking is not None]
         began = time.perf_counter()
         words = await asyncio.to_thread(self._answerer.think, told, askings)
-        self._note(Passed(len(told), sum(len(tokens) for _, tokens in told), len(words), time.perf_counter() - began))
+        tokens = sum(len(each) for _, each in told)
+        self._done += Tally(1, time.perf_counter() - began, tokens, len(words))
         for question, word in zip(asked, words, strict=True):
             question.words.put_nowait(word)
             if isinstance(word, Answer) and question in self._questions:
@@ -148,7 +138,3 @@ class Mind:
         kept = {name: watch.kept.bytes for name, watch in self._watches.items()}
         waiting = {name: len(watch.waiting) for name, watch in self._watches.items()}
         return self._done + Tally(kept=kept, waiting=waiting)
-
-    def _note(self, passed: Passed) -> None:
-        self.passed = [*self.passed[-255:], passed]
-        self._done += Tally(1, passed.seconds, passed.tokens, passed.words)

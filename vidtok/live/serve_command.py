@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ipaddress
 import os
 import secrets
 import signal
@@ -111,11 +110,12 @@ def _add_telling(parser: argparse.ArgumentParser) -> None:
 
 def _serve(args: argparse.Namespace) -> None:
     from edge_gate.budget import Caps
+    from transport.adapters.admission import is_loopback
     from vidtok.live.server import serve
     from vidtok.live.talk import Talk, json_row
 
     _check(args)
-    token = args.token or (None if _is_local(args.host) else secrets.token_urlsafe(16))
+    token = args.token or (None if is_loopback(args.host) else secrets.token_urlsafe(16))
     caps = None
     if args.kbps or args.tokens_per_s:
         caps = Caps(args.kbps or 1e6, args.tokens_per_s or 1e6)
@@ -171,10 +171,3 @@ def _signals() -> Iterator[asyncio.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
 from vidtok.canvas import CELL, Canvas, blank
@@ -26,6 +25,7 @@ from vidtok.model.sequence import AFTER_META, BEFORE_META, PREFIX, question_word
 from vidtok.model.stream import Tokens, Told, begin, no_tokens, tell
 from vidtok.model.words import EOS, Words
 from vidtok.tokenizer.edge import WEIGHTS
+from vidtok.tokenizer.store import loaded
 
 MOST_WORDS = 24  # of an answer
 MOST_WAITING = 16  # canvases of a stream that have come and are not read yet
@@ -89,9 +89,7 @@ class Answerer:
     def load(cls, weights: Path = WEIGHTS, history: int = HISTORY) -> Answerer:
         """The model that ships."""
         about = json.loads((weights / "model.json").read_text())
-        brain = Brain(Size(**about["size"]))
-        state = load_file(str(weights / "model.safetensors"))
-        brain.load_state_dict({name: value.float() for name, value in state.items()})
+        brain = loaded(Brain(Size(**about["size"])), weights / "model.safetensors")
         return cls(brain, Words(about["words"]), history)
 
     def watch(self, canvas: Canvas, fps: float) -> Watch:

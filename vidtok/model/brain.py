@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidtok.model.stream import SEEN, Mark, Tokens
-from vidtok.tokenizer.fsq import EDGES, GIST, GIST_EDGES, GIST_LEVELS, SEEN_LEVELS, VALUES
+from vidtok.tokenizer.fsq import GIST, GIST_LEVELS, LEVEL_OF, SEEN_LEVELS, dequantise
+from vidtok.tokenizer.networks import flat_context, gist_context
 
 AXES = 4  # time in seconds, x, y, order of words
 # Wavelengths of the rotation on each axis, in its own unit; one pair of a head's numbers each.
@@ -73,27 +74,17 @@ class EditEmbedding(nn.Module):
 
     def forward(self, tokens: dict[str, Tensor]) -> Tensor:
         """Tokens as `as_tensors` makes them, n of them -> (n, dim)."""
-        now = _held(tokens["values"], tokens["depth"], EDGES[: SEEN_LEVELS + 1])
-        old = _held(tokens["old_values"], tokens["old_depth"], EDGES[: SEEN_LEVELS + 1])
+        now = flat_context(tokens["values"], tokens["depth"], LEVEL_OF[:SEEN])
+        old = flat_context(tokens["old_values"], tokens["old_depth"], LEVEL_OF[:SEEN])
         where = _waves(tokens["place"] - tokens["eye"])
         out = self.mark(tokens["mark"]) + self.rest(tokens["rest"])
         gist = tokens["mark"] == Mark.GIST
         cells = (tokens["mark"] == Mark.SET) | (tokens["mark"] == Mark.REFINE) | (tokens["mark"] == Mark.BACK)
         out = out + cells[:, None] * self.cell(torch.cat([now, old, where], 1))
         if len(tokens["gist"]):
-            told = self.gist(_held(tokens["gist"], tokens["depth"][gist], GIST_EDGES))
+            told = self.gist(gist_context(tokens["gist"], tokens["depth"][gist]))
             out = out.index_add(0, gist.nonzero()[:, 0], told)
         return out
-
-
-def _held(values: Tensor, depth: Tensor, edges: tuple[int, ...]) -> Tensor:
-    """Values 0..7 (n, C) on the levels held (n,) -> (n, C + levels): in [-1, 1], zero where nothing is; the levels."""
-    level = torch.bucketize(
-        torch.arange(edges[-1], device=depth.device), torch.tensor(edges[1:], device=depth.device), right=True
-    )
-    there = depth[:, None] > level
-    levels = depth[:, None] > torch.arange(len(edges) - 1, device=depth.device)
-    return torch.cat([((values.float() + 0.5) * (2 / VALUES) - 1) * there, levels.float()], 1)
 
 
 def _waves(at: Tensor) -> Tensor:
@@ -203,5 +194,5 @@ def as_tensors(tokens: Tokens) -> dict[str, Tensor]:
         "eye": torch.from_numpy(tokens.eye),
         "rest": torch.cat([torch.stack(rest, 1), torch.from_numpy(tokens.shift)], 1),
         **{name: torch.from_numpy(getattr(tokens, name)).long() for name in ("depth", "old_depth")},
-        **{name: torch.from_numpy(getattr(tokens, name)) for name in ("values", "old_values", "gist")},
+        **{name: torch.from_numpy(dequantise(getattr(tokens, name))) for name in ("values", "old_values", "gist")},
     }

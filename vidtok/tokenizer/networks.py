@@ -12,8 +12,10 @@ network behind the canvas knows what it does not know.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vidtok.model.tower import FEATURES, POOLED, Back, Front
@@ -169,8 +171,13 @@ def context(latents: Tensor, depth: Tensor, levels: int = LEVELS) -> Tensor:
 
 def gist_context(latents: Tensor, depth: Tensor) -> Tensor:
     """Dequantised latents (B, GIST) and levels held (B,) -> (B, GIST_CONTEXT)."""
-    held = depth[:, None] > torch.arange(GIST_LEVELS)
-    told = depth[:, None] > torch.from_numpy(GIST_LEVEL_OF)
+    return flat_context(latents, depth, GIST_LEVEL_OF)
+
+
+def flat_context(latents: Tensor, depth: Tensor, level_of: NDArray[np.integer]) -> Tensor:
+    """Latents (B, C), of which each is on a level (C,), and levels held (B,) -> (B, C + levels)."""
+    held = depth[:, None] > torch.arange(int(level_of[-1]) + 1)
+    told = depth[:, None] > torch.from_numpy(level_of)
     return torch.cat([latents * told.to(latents.dtype), held.to(latents.dtype)], 1)
 
 

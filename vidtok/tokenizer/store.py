@@ -20,27 +20,27 @@ N = TypeVar("N", bound=nn.Module)
 
 def load_encoder(folder: Path = WEIGHTS) -> Encoder:
     """The edge's encoder in torch: for training and for checking the ONNX file against."""
-    return _loaded(Encoder(), folder / "encoder.safetensors")
+    return loaded(Encoder(), folder / "encoder.safetensors")
 
 
 def load_gist(folder: Path = WEIGHTS) -> Gist:
     """What makes the gist of the tower's pooled view, in torch."""
-    return _loaded(Gist(), folder / "gist.safetensors")
+    return loaded(Gist(), folder / "gist.safetensors")
 
 
 def load_head(folder: Path = WEIGHTS) -> TokenHead:
     """The token head."""
-    return _loaded(TokenHead(), folder / "head.safetensors")
+    return loaded(TokenHead(), folder / "head.safetensors")
 
 
 def load_gist_head(folder: Path = WEIGHTS) -> GistHead:
     """The gist head."""
-    return _loaded(GistHead(), folder / "gist_head.safetensors")
+    return loaded(GistHead(), folder / "gist_head.safetensors")
 
 
 def load_viewer(folder: Path = WEIGHTS) -> Viewer:
     """The viewer."""
-    return _loaded(Viewer(), folder / "viewer.safetensors")
+    return loaded(Viewer(), folder / "viewer.safetensors")
 
 
 def save_half(network: nn.Module, path: Path) -> None:
@@ -49,7 +49,8 @@ def save_half(network: nn.Module, path: Path) -> None:
     path.chmod(0o644)  # not only for whoever trained it
 
 
-def _loaded(network: N, path: Path) -> N:
+def loaded(network: N, path: Path) -> N:
+    """The network with the weights of a file, frozen, to be used."""
     if not path.exists():
         raise WeightsError(f"{path}: no such file; the package's weights are incomplete, reinstall it")
     network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
