@@ -41,6 +41,7 @@ ASKED = 20  # questions of a film at a time
 NAMING = 1.0  # what words for visual tokens count, against answers
 PLACED = 0.3  # what the words for its place count, against those for what it shows
 EMPTY = 0.05  # what a token counts that shows nothing in particular
+LEAST = 3  # times that a word stands in the films, to be one of the list
 POOL = 96  # films that batches of like length are made of
 
 
@@ -176,7 +177,7 @@ def vocabulary(files: Sequence[Path], out: Path, start: Path | None) -> Words:
             for q in load(file).questions
             for text in (q.text, *q.choices)
         ]
-        path.write_text(json.dumps(Words.of(texts, least=3).words))
+        path.write_text(json.dumps(Words.of([*texts, *[NOTHING] * LEAST], LEAST).words))
     return Words(json.loads(path.read_text()))
 
 

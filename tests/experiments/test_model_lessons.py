@@ -208,6 +208,14 @@ def test_the_summary_tells_of_all_and_of_each_kind() -> None:
     assert json.loads(json.dumps(found)) == found
 
 
+def test_the_list_of_words_holds_the_one_for_nothing(heard: Heard, tmp_path: Path) -> None:
+    """Films may never say it, lessons always do."""
+    save(heard, tmp_path / "film.npz")
+    words = train_model.vocabulary([tmp_path / "film.npz"], tmp_path, None)
+    assert words.number(NOTHING) is not None
+    assert train_model.vocabulary([], tmp_path, None).words == words.words
+
+
 @pytest.mark.slow
 def test_the_model_learns_what_a_film_tells_and_can_be_shipped(heard: Heard, tmp_path: Path) -> None:
     """Three answers by heart: the loss falls, the weights are written, loaded and give the answers."""
