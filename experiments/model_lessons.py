@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from experiments.questions import Question
-from experiments.questions.heard import Heard
+from experiments.questions.heard import NOTHING, Heard, earlier
 from vidtok.model.brain import AXES, Brain, as_tensors
 from vidtok.model.sequence import AFTER_META, BEFORE_META, FIRST_STEP, PREFIX, question_words
 from vidtok.model.stream import GLOBAL, SPAN, Tokens
@@ -28,6 +28,7 @@ ALONE = 1 << 20  # steps of questions: nothing that comes later sees them
 SPELLED = 0.06  # of a question's words
 EARLIER_S = 50.0  # a stream may have begun so much before the film
 THIRDS = ("left", "middle", "right"), ("top", "middle", "bottom")
+NAMES = 6  # words for a visual token
 UNNAMED = -100  # what a loss leaves out
 CONTROL = -1  # a position that holds a word
 
@@ -132,15 +133,18 @@ class Batch:
     at: Tensor  # (B, L, AXES)
     sees: Tensor  # (B, L, L)
     answer: Tensor  # (B, L)
-    named: Tensor  # (visual tokens, 4), words for what each shows and where it is, UNNAMED where nobody knows
+    named: Tensor  # (visual tokens, NAMES), words as `names_of` gives them, UNNAMED where nobody knows
 
     def run(self, brain: Brain) -> tuple[Tensor, Tensor]:
-        """What the model makes of the positions before an answer's words (words, dim), and of visual tokens."""
+        """What the model makes of the positions before an answer's words (words, dim); of visual tokens half way.
+
+        What looks at a visual token in the layers after that finds words in it, not only codes.
+        """
         x = brain.words(self.words)
         seen = self.visual != CONTROL
         x[seen] = brain.edits(as_tensors(self.tokens))[self.visual[seen]].to(x.dtype)
-        made: Tensor = brain(x, self.at, self.sees)
-        return made[self.answer], made[seen]
+        made, half = brain(x, self.at, self.sees)
+        return made[self.answer], half[seen]
 
     def names(self) -> Tensor:
         """The words of `named`, in the order in which `run` tells of visual tokens."""
@@ -151,37 +155,54 @@ class Batch:
         return self.words.roll(-1, 1)[self.answer]
 
 
-def collate(layouts: Sequence[Layout], tokens: Sequence[Tokens], named: Sequence[NDArray[np.int64]]) -> Batch:
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """One film to learn from."""
+
+    layout: Layout
+    tokens: Tokens
+    named: NDArray[np.int64]  # (tokens, NAMES)
+
+
+def collate(lessons: Sequence[Lesson]) -> Batch:
     """Sequences side by side, the shorter ones filled up."""
-    count, longest = len(layouts), max(map(len, layouts))
+    count, longest = len(lessons), max(len(one.layout) for one in lessons)
     words, visual = np.full((count, longest), PAD), np.full((count, longest), CONTROL)
     at, answer = np.zeros((count, longest, AXES), np.float32), np.zeros((count, longest), bool)
     mask = np.zeros((count, longest, longest), bool)
     mask[:] = np.eye(longest, dtype=bool)
     first = 0
-    for k, (layout, seen) in enumerate(zip(layouts, tokens, strict=True)):
-        n = len(layout)
+    for k, one in enumerate(lessons):
+        layout, n = one.layout, len(one.layout)
         words[k, :n], at[k, :n], answer[k, :n] = layout.word, layout.at, layout.answer
         visual[k, :n] = np.where(layout.visual == CONTROL, CONTROL, layout.visual + first)
         mask[k, :n, :n] = sees(layout)
-        first += len(seen)
-    whole = np.concatenate(list(named))
-    arrays = [torch.from_numpy(array) for array in (words, visual, at, mask, answer, whole)]
-    return Batch(arrays[0], Tokens.joined(list(tokens)), *arrays[1:])
-
-
-Lesson = tuple[Layout, Tokens, NDArray[np.int64]]
+        first += len(one.tokens)
+    named = np.concatenate([one.named for one in lessons])
+    arrays = [torch.from_numpy(array) for array in (words, visual, at, mask, answer, named)]
+    return Batch(arrays[0], Tokens.joined([one.tokens for one in lessons]), *arrays[1:])
 
 
 def drawn(heard: Heard, words: Words, rng: np.random.Generator, most: int) -> Lesson:
-    """One film as a lesson: some of its questions, the stream perhaps begun earlier."""
+    """One film as a lesson: some of its questions, a few words of them spelled, the stream perhaps begun earlier."""
     chosen = rng.permutation(len(heard.questions))[:most]
     tokens = heard.tokens
     if rng.random() < 0.3:
         begun = (heard.step <= 1) & (tokens.time_s <= 0.05)
         tokens = replace(tokens, time_s=tokens.time_s - begun * float(rng.uniform(0, EARLIER_S)))
-    layout = lay_out(tokens, heard.step, [Sentence.of(words, heard.questions[k], rng) for k in chosen])
-    return layout, tokens, numbered(np.concatenate([heard.named, places(tokens)], 1), words)
+    return lesson(heard, tokens, [Sentence.of(words, heard.questions[k], rng) for k in chosen], words)
+
+
+def lesson(heard: Heard, tokens: Tokens, sentences: Sequence[Sentence], words: Words) -> Lesson:
+    """A film with these tokens, and these questions about it."""
+    return Lesson(lay_out(tokens, heard.step, sentences), tokens, numbered(names_of(heard.named, tokens), words))
+
+
+def names_of(named: NDArray[np.str_], tokens: Tokens) -> NDArray[np.str_]:
+    """(n, NAMES): two words for what each token shows, two for what its place showed before, two for where it is."""
+    before = earlier(tokens.row, tokens.col)
+    was = np.where((before < 0)[:, None], np.where(named == "", "", NOTHING), named[before])
+    return np.concatenate([named, was, places(tokens)], 1)
 
 
 def places(tokens: Tokens) -> NDArray[np.str_]:

@@ -14,19 +14,19 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from experiments.bench import BenchError
 from experiments.model_films import Places, prepare
-from experiments.model_lessons import UNNAMED, Batch, Lesson, collate, drawn
+from experiments.model_lessons import THIRDS, UNNAMED, Batch, Lesson, Sentence, collate, drawn, lesson
 from experiments.questions.heard import NOTHING, Heard, load
 from experiments.train_tokenizer import averaging, learn, load_averaged
 from vidtok.model.answerer import Answerer
@@ -34,12 +34,13 @@ from vidtok.model.brain import Brain, Size
 from vidtok.model.words import Words
 from vidtok.tokenizer.store import save_half
 
-HELD_OUT = 40  # every so many films
+HELD_OUT = 40  # one film in so many
 ROOM = 4096  # positions of a batch
-MOST_TOKENS = 900  # visual tokens of a film; longer ones are left out
+MOST_TOKENS = 1700  # visual tokens of a film; longer ones are left out
 ASKED = 20  # questions of a film at a time
 NAMING = 1.0  # what words for visual tokens count, against answers
-PLACED = 0.3  # what the words for its place count, against those for what it shows
+WAS = 0.5  # what the words for what was there before count, against those for what is there
+PLACED = 0.3  # what the words for its place count
 EMPTY = 0.05  # what a token counts that shows nothing in particular
 LEAST = 3  # times that a word stands in the films, to be one of the list
 POOL = 96  # films that batches of like length are made of
@@ -62,9 +63,9 @@ class Lessons:
             rng = np.random.default_rng([self._seed, pool])
             chosen = rng.integers(len(self._heard), size=min(POOL, len(self._heard)))
             lessons = [drawn(self._heard[k], self._words, rng, ASKED) for k in chosen]
-            groups = list(grouped(sorted(lessons, key=lambda lesson: len(lesson[0]))))
+            groups = list(grouped(sorted(lessons, key=lambda one: len(one.layout))))
             for k in rng.permutation(len(groups)):
-                yield collate(*zip(*groups[k], strict=True))
+                yield collate(groups[k])
             pool += 1
 
 
@@ -75,36 +76,69 @@ def _fits(heard: Heard) -> bool:
 def grouped(lessons: Sequence[Lesson]) -> Iterator[list[Lesson]]:
     """Lessons in order of length, as many together as there is room for."""
     group: list[Lesson] = []
-    for lesson in lessons:
-        if group and len(lesson[0]) * (len(group) + 1) > ROOM:
+    for one in lessons:
+        if group and len(one.layout) * (len(group) + 1) > ROOM:
             yield group
             group = []
-        group.append(lesson)
+        group.append(one)
     yield group
 
 
-def step_loss(brain: Brain, batch: Batch, nothing: int) -> tuple[Tensor, dict[str, float]]:
-    """How unlikely the right answers were, and the words for what visual tokens show."""
+class Pupil(nn.Module):
+    """The brain, and what it is examined with while it learns: `was` reads what a place showed before."""
+
+    def __init__(self, brain: Brain) -> None:
+        super().__init__()
+        self.brain = brain
+        self.was = nn.Linear(brain.size.dim, brain.size.dim, bias=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """The words for what nothing is shown by, and for the thirds of a frame."""
+
+    nothing: int
+    across: Tensor
+    down: Tensor
+
+    @classmethod
+    def of(cls, words: Words) -> Self:
+        """Their numbers."""
+        nothing, *thirds = (numbers(names, words) for names in ((NOTHING,), *THIRDS))
+        return cls(nothing[0], *map(torch.tensor, thirds))
+
+
+def numbers(names: Sequence[str], words: Words) -> list[int]:
+    """Of words that are in the list."""
+    return [number for name in names if (number := words.number(name)) is not None]
+
+
+def step_loss(pupil: Pupil, batch: Batch, sides: Sides) -> tuple[Tensor, dict[str, float]]:
+    """How unlikely the right answers were, and the words for what visual tokens show and showed, and where."""
+    brain = pupil.brain
     answering, seeing = batch.run(brain)
     said, right = brain.says(answering), batch.right()
     answers = F.cross_entropy(said, right)
-    names = naming_loss(brain.says(seeing), batch.names(), nothing)
+    now, was, across, down = batch.names().split((2, 2, 1, 1), 1)
+    says = brain.says(seeing)
+    names = naming_loss(says, now, sides.nothing) + WAS * naming_loss(brain.says(pupil.was(seeing)), was, sides.nothing)
+    places = placing_loss(says, across[:, 0], sides.across) + placing_loss(says, down[:, 0], sides.down)
     hit = (said.argmax(-1) == right).float().mean()
-    parts = {"loss": answers.item(), "names": names.item(), "words_right": hit.item()}
-    return answers + NAMING * names, parts
+    parts = {"loss": answers.item(), "names": names.item(), "places": places.item(), "words_right": hit.item()}
+    return answers + NAMING * names + PLACED * places, parts
 
 
 def naming_loss(said: Tensor, named: Tensor, nothing: int) -> Tensor:
-    """The words for what a token shows should be likely, and those for where it is.
-
-    Tokens that show nothing in particular count little; those of which nobody knows count not at all.
-    """
+    """The words should be likely; tokens that show nothing in particular count little, the unknown not at all."""
     each = F.log_softmax(said, -1).gather(1, named.clamp(min=0))
-    what, where = (named[:, :2] != UNNAMED), (named[:, 2:] != UNNAMED)
-    weight = what * torch.where(named[:, :2] == nothing, EMPTY, 1.0)
-    shown = (each[:, :2] * weight).sum() / weight.sum().clamp(min=1e-6)
-    placed = (each[:, 2:] * where).sum() / where.sum().clamp(min=1)
-    return -(shown + PLACED * placed)
+    weight = (named != UNNAMED) * torch.where(named == nothing, EMPTY, 1.0)
+    return -(each * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+def placing_loss(said: Tensor, named: Tensor, words: Tensor) -> Tensor:
+    """Of three words the right one should be likeliest, whatever else is said."""
+    known = named != UNNAMED
+    return F.cross_entropy(said[known][:, words], (named[known][:, None] == words).float().argmax(1))
 
 
 def train(args: argparse.Namespace, files: Sequence[Path], words: Words) -> Brain:
@@ -113,23 +147,55 @@ def train(args: argparse.Namespace, files: Sequence[Path], words: Words) -> Brai
     brain = Brain(Size(len(words), args.dim, args.layers, 3 * args.dim))
     if args.start is not None:
         brain.load_state_dict(Answerer.load(args.start).brain.state_dict())
-    lessons = Lessons(files, words, args.seed)
-    matrices, rest = ([p for p in brain.parameters() if (p.ndim > 1) == many] for many in (True, False))
-    groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": 0.05}, {"params": rest}]
-    optimiser = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98), weight_decay=0.0)
+    lessons, pupil, sides = Lessons(files, words, args.seed), Pupil(brain), Sides.of(words)
+    optimiser = Both(pupil)
     batches = lessons.batches(_pools_done(args.out))
     for layer in brain.each():
         layer.compile(dynamic=True)  # twice as fast on a CPU, after two minutes
 
-    nothing = words.number(NOTHING)
-    assert nothing is not None
-
     def one(_: int) -> tuple[Tensor, dict[str, float]]:
-        return step_loss(brain, next(batches), nothing)
+        return step_loss(pupil, next(batches), sides)
 
-    learn(args, args.out, brain, optimiser, averaging(brain), one, ("loss", "names", "words_right"))
-    load_averaged(brain, args.out)
+    learn(args, args.out, pupil, optimiser, averaging(pupil), one, ("loss", "names", "places", "words_right"))
+    load_averaged(pupil, args.out)
     return brain.eval()
+
+
+class Both:
+    """Two optimisers as one: Muon for the matrices of the layers, AdamW for tables, embeddings and norms."""
+
+    def __init__(self, pupil: Pupil) -> None:
+        inner = [p for p in pupil.brain.layers.parameters() if p.ndim > 1]
+        known = set(map(id, inner))
+        outer = [p for p in pupil.parameters() if id(p) not in known]
+        self._each: tuple[torch.optim.Optimizer, ...] = (
+            torch.optim.Muon(inner, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(outer, betas=(0.9, 0.98), weight_decay=0.01),
+        )
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Of both."""
+        return [group for each in self._each for group in each.param_groups]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Of both."""
+        for each in self._each:
+            each.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        """Of both."""
+        for each in self._each:
+            each.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of both."""
+        return {"each": [each.state_dict() for each in self._each]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Of both."""
+        for each, its in zip(self._each, state["each"], strict=True):
+            each.load_state_dict(its)
 
 
 def _pools_done(out: Path) -> int:
@@ -143,17 +209,18 @@ def examine(brain: Brain, files: Sequence[Path], words: Words) -> dict[str, dict
     """Share of questions answered right, by source and kind; an answer counts when every word of it is the best."""
     right: dict[str, list[bool]] = defaultdict(list)
     chance: dict[str, list[float]] = defaultdict(list)
-    rng = np.random.default_rng(0)
     for file in tqdm(files, "held out", unit="film"):
         heard = load(file)
         if not _fits(heard):
             continue
-        for question in heard.questions:
-            layout, tokens, named = drawn(replace(heard, questions=(question,)), words, rng, 1)
-            batch = collate([layout], [tokens], [named])
-            said = brain.says(batch.run(brain)[0]).argmax(-1)
+        sentences = [Sentence.of(words, question) for question in heard.questions]
+        batch = collate([lesson(heard, heard.tokens, sentences, words)])
+        hits = (brain.says(batch.run(brain)[0]).argmax(-1) == batch.right()).split(
+            [len(s.words) - s.answer for s in sentences]
+        )
+        for question, hit in zip(heard.questions, hits, strict=True):
             kind = f"{file.parent.name.split('-')[0]} {question.kind}"
-            right[kind].append(bool((said == batch.right()).all()))
+            right[kind].append(bool(hit.all()))
             chance[kind].append(1 / len(question.choices))
     return {
         kind: {
@@ -177,7 +244,7 @@ def vocabulary(files: Sequence[Path], out: Path, start: Path | None) -> Words:
             for q in load(file).questions
             for text in (q.text, *q.choices)
         ]
-        path.write_text(json.dumps(Words.of([*texts, *[NOTHING] * LEAST], LEAST).words))
+        path.write_text(json.dumps(Words.of([*texts, *LEAST * [NOTHING, *sum(THIRDS, ())]], LEAST).words))
     return Words(json.loads(path.read_text()))
 
 
@@ -211,7 +278,9 @@ def run(argv: Sequence[str] | None = None) -> None:
     files = prepare(Places(args.clips, args.images, args.labels, args.out), counts, args.jobs)
     if len(files) < HELD_OUT:
         raise BenchError(f"{len(files)} films are too few: give at least {HELD_OUT}, one in {HELD_OUT} is held out")
-    held = files[HELD_OUT - 1 :: HELD_OUT]
+    held = [
+        file for number, file in enumerate(files) if number // 2 % HELD_OUT == HELD_OUT - 1
+    ]  # a film is heard twice
     kept = sorted(set(files) - set(held))
     words = vocabulary(kept, args.out, args.start)
     brain = train(args, kept, words)

@@ -105,7 +105,7 @@ def load(path: Path) -> Heard:
         about = json.loads(str(stored["about"]))
         arrays = {name: stored[name] for name in stored.files if name not in ("about", "step", "named")}
         step, named = stored["step"], stored["named"]
-    before = _before(arrays["row"], arrays["col"])
+    before = earlier(arrays["row"], arrays["col"])
     for name in OLD:
         held = arrays[name.removeprefix("old_")]
         arrays[name] = np.where((before < 0).reshape(-1, *[1] * (held.ndim - 1)), 0, held[before]).astype(np.uint8)
@@ -113,7 +113,7 @@ def load(path: Path) -> Heard:
     return Heard(tokens=Tokens(**arrays), step=step, questions=questions, named=named, **about)
 
 
-def _before(row: NDArray[np.int32], col: NDArray[np.int32]) -> NDArray[np.int64]:
+def earlier(row: NDArray[np.int32], col: NDArray[np.int32]) -> NDArray[np.int64]:
     """(n,): which token told of the same place before, -1 for none."""
     out = np.full(len(row), -1)
     order = np.lexsort((np.arange(len(row)), col, row))

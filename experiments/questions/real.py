@@ -24,10 +24,19 @@ from numpy.typing import NDArray
 from edge_gate.source import Frame
 from experiments.bench import BenchError
 from experiments.pictures import PICTURES
-from experiments.questions import Film, Question
-from experiments.questions.kinds import Told, askable
+from experiments.questions import Box, Film, Question
+from experiments.questions.kinds import PERSON, Told, askable
 from experiments.questions.labels import FPS, SIDE, load, load_labels
-from experiments.questions.sightings import Shot, Sightings, joined, shown, sightings
+from experiments.questions.sightings import (
+    SURE_FACE,
+    SURE_HAND,
+    Floats,
+    Shot,
+    Sightings,
+    joined,
+    shown,
+    sightings,
+)
 from experiments.questions.wordings import ways
 
 Pixels = NDArray[np.uint8]
@@ -37,7 +46,7 @@ SHORTEST, LONGEST = 6 * FPS, 10 * FPS  # frames of a film
 PART = FPS + 5  # frames of a shot, at least
 FIRST = FPS  # frames that have been seen before anything is asked
 EVERY = 5  # frames between moments at which something may be asked
-MOST_ASKED, MOST_OF_KIND = 6, 2  # questions of a film, and those of one kind
+MOST_ASKED, MOST_OF_KIND = {"train": 12, "test": 6}, {"train": 3, "test": 2}  # questions of a film, and of one kind
 TIMES = 4  # films that are thought of for one that is kept
 SHARE = 0.4  # questions of a kind, for each film
 RARE = 8  # an answer that came less often is a rare one
@@ -91,8 +100,8 @@ def real_films(
     offers = [offers[index] for index in rng.permutation(len(offers)) if not kinds or offers[index][2].kind in kinds]
     if split == "test":
         offers = list({matter(plans[number], now, told): (number, now, told) for number, now, told in offers}.values())
-    kept = worthiest(choose(offers), count)
-    chosen = choose([offer for offer in offers if offer[0] in kept])
+    kept = worthiest(choose(offers, split), count)
+    chosen = choose([offer for offer in offers if offer[0] in kept], split)
     return [film_of(stock, plans[n], chosen[n], f"real-{split}-{seed}-{n}", split, rng) for n in sorted(chosen)]
 
 
@@ -202,7 +211,7 @@ def worthiest(chosen: dict[int, list[tuple[int, Told]]], count: int) -> set[int]
     return set(sorted(worth, key=lambda film: -worth[film])[:count])
 
 
-def choose(offers: Sequence[Offer]) -> dict[int, list[tuple[int, Told]]]:
+def choose(offers: Sequence[Offer], split: str) -> dict[int, list[tuple[int, Told]]]:
     """Some of what could be asked, by film: in rounds, one of every answer of every kind, while all answers last.
 
     Once a kind's answer has run out, its others come EVEN times as often as that one at most.
@@ -219,7 +228,7 @@ def choose(offers: Sequence[Offer]) -> dict[int, list[tuple[int, Told]]]:
             if sum(taken[kind, answer] for answer in answers) >= most:
                 del open_kinds[kind]
                 continue
-            got = [_take(chosen, taken, pile, _limit(taken, kind, answers, most)) for pile in answers.values()]
+            got = [_take(chosen, taken, pile, _limit(taken, kind, answers, most), split) for pile in answers.values()]
             if not any(got):
                 del open_kinds[kind]
     return {number: asked for number, asked in chosen.items() if asked}
@@ -241,7 +250,11 @@ def _limit(taken: Counter[tuple[str, str]], kind: str, answers: dict[str, list[O
 
 
 def _take(
-    chosen: dict[int, list[tuple[int, Told]]], taken: Counter[tuple[str, str]], pile: list[Offer], limit: float
+    chosen: dict[int, list[tuple[int, Told]]],
+    taken: Counter[tuple[str, str]],
+    pile: list[Offer],
+    limit: float,
+    split: str,
 ) -> bool:
     """Take the next of a pile that its film has room for."""
     while pile:
@@ -249,17 +262,18 @@ def _take(
         if taken[told.kind, told.answer] >= limit:
             return False
         pile.pop()
-        if _fits(chosen[number], now, told):
+        if _fits(chosen[number], now, told, split):
             chosen[number].append((now, told))
             taken[told.kind, told.answer] += 1
             return True
     return False
 
 
-def _fits(asked: Sequence[tuple[int, Told]], now: int, told: Told) -> bool:
+def _fits(asked: Sequence[tuple[int, Told]], now: int, told: Told, split: str) -> bool:
     """Whether a film can take one more: not too many, one kind not too often nor too soon again."""
     same = [then for then, other in asked if other.kind == told.kind]
-    return len(asked) < MOST_ASKED and len(same) < MOST_OF_KIND and all(abs(now - then) >= 2 * FPS for then in same)
+    room = len(asked) < MOST_ASKED[split] and len(same) < MOST_OF_KIND[split]
+    return room and all(abs(now - then) >= 2 * FPS for then in same)
 
 
 # Films
@@ -271,7 +285,20 @@ def film_of(
     """The film of a plan with its questions in order of time."""
     questions = tuple(question(now, told, split, rng) for now, told in sorted(asked, key=lambda one: one[0]))
     count = sum(len(shot.frames) for shot in shots)
-    return Film(name, (SIDE, SIDE), FPS, count, partial(render, stock, tuple(shots)), questions)
+    seen = joined([shown(stock.found[shot.clip], shot, number) for number, shot in enumerate(shots)])
+    frames, what = partial(render, stock, tuple(shots)), partial(named, seen.faces, seen.hands)
+    return Film(name, (SIDE, SIDE), FPS, count, frames, questions, what)
+
+
+def named(faces: Floats, hands: Floats, time_s: float) -> list[tuple[Box, tuple[str, str]]]:
+    """Whose faces and hands are surely seen at a time, and where."""
+    frame = min(round(time_s * FPS), len(faces) - 1)
+    return [
+        ((left * SIDE, top * SIDE, right * SIDE, bottom * SIDE), (word, PERSON))
+        for boxes, word, sure in ((faces, "face", SURE_FACE), (hands, "hand", SURE_HAND))
+        for left, top, right, bottom, score in boxes[frame].tolist()
+        if score >= sure
+    ]
 
 
 def question(now: int, told: Told, split: str, rng: Rng) -> Question:

@@ -13,12 +13,15 @@ import torch
 from experiments import train_model
 from experiments.model_lessons import (
     CONTROL,
+    THIRDS,
     UNNAMED,
     Layout,
     Sentence,
     collate,
     drawn,
     lay_out,
+    lesson,
+    names_of,
     numbered,
     places,
     sees,
@@ -77,10 +80,11 @@ def test_training_reads_a_sequence_as_serving_does(heard: Heard) -> None:
     """The same numbers, whether all at once with a mask or piece by piece with a memory; padding changes nothing."""
     model = answerer()
     sentences = [Sentence.of(model.words, each) for each in heard.questions]
-    whole = lay_out(heard.tokens, heard.step, sentences)
-    short = lay_out(heard.tokens.chosen(heard.step < 2), heard.step[heard.step < 2], sentences[:1])
-    none = [np.full((len(heard.tokens), 4), UNNAMED), np.full((int((heard.step < 2).sum()), 4), UNNAMED)]
-    batch = collate([whole, short], [heard.tokens, heard.tokens.chosen(heard.step < 2)], none)
+    first = heard.step < 2
+    begun = replace(heard, tokens=heard.tokens.chosen(first), step=heard.step[first], named=heard.named[first])
+    whole = lesson(heard, heard.tokens, sentences, model.words)
+    short = lesson(begun, begun.tokens, sentences[:1], model.words)
+    batch = collate([whole, short])
     with torch.inference_mode():
         made, _ = batch.run(model.brain)
     expected = torch.cat(
@@ -94,15 +98,15 @@ def test_training_reads_a_sequence_as_serving_does(heard: Heard) -> None:
 def test_a_stream_that_began_earlier_is_read_alike(heard: Heard) -> None:
     model, rng = answerer(), np.random.default_rng(0)
     for _ in range(8):
-        layout, tokens, named = drawn(heard, model.words, rng, 1)
-        if tokens.time_s[0] < 0:
+        one = drawn(heard, model.words, rng, 1)
+        if one.tokens.time_s[0] < 0:
             break
     else:
         pytest.fail("none of eight began earlier")
-    asking = next(q for q in heard.questions if q.at_s == layout.at[layout.answer][0, 0].round(3).astype(float))
+    asking = next(q for q in heard.questions if q.at_s == one.layout.at[one.layout.answer][0, 0].round(3).astype(float))
     with torch.inference_mode():
-        made, _ = collate([layout], [tokens], [named]).run(model.brain)
-    assert torch.allclose(made, streamed(model, replace(heard, tokens=tokens), asking), atol=1e-4)
+        made, _ = collate([one]).run(model.brain)
+    assert torch.allclose(made, streamed(model, replace(heard, tokens=one.tokens), asking), atol=1e-4)
 
 
 def test_nobody_sees_what_comes_later_or_another_question(heard: Heard) -> None:
@@ -144,6 +148,17 @@ def test_tokens_are_named_after_what_covers_their_cell(film: Film, heard: Heard)
     words = Words.of(["nothing red"], least=1)
     numbers = numbered(np.array([["nothing", "nothing"], ["red", "zebra"], ["", ""]]), words)
     assert numbers.tolist() == [[words.number("nothing")] * 2, [words.number("red"), UNNAMED], [UNNAMED, UNNAMED]]
+
+
+def test_a_token_is_also_named_after_what_its_place_showed(heard: Heard) -> None:
+    named = names_of(heard.named, heard.tokens)
+    assert (named[:, :2] == heard.named).all()
+    shown = {}
+    for k, (row, col) in enumerate(zip(heard.tokens.row.tolist(), heard.tokens.col.tolist(), strict=True)):
+        first = "" if row == GLOBAL else NOTHING
+        assert tuple(named[k, 2:4]) == shown.get((row, col), (first, first))
+        shown[row, col] = tuple(heard.named[k])
+    assert set(named[:, 2].tolist()) > {"", NOTHING}
 
 
 def test_places_are_told_in_thirds_of_the_frame(heard: Heard) -> None:
@@ -219,19 +234,28 @@ def test_the_list_of_words_holds_the_one_for_nothing(heard: Heard, tmp_path: Pat
 @pytest.mark.slow
 def test_the_model_learns_what_a_film_tells_and_can_be_shipped(heard: Heard, tmp_path: Path) -> None:
     """Three answers by heart: the loss falls, the weights are written, loaded and give the answers."""
-    words = Words.of([text for q in heard.questions for text in (q.text, q.answer)], least=1)
+    texts = [text for q in heard.questions for text in (q.text, q.answer)]
+    words = Words.of([*texts, NOTHING, *sum(THIRDS, ())], least=1)
     torch.manual_seed(0)
     brain = Brain(Size(len(words), dim=64, layers=2, hidden=96, cell_hidden=48))
-    optimiser = torch.optim.AdamW(brain.parameters(), lr=3e-3)
+    pupil, sides = train_model.Pupil(brain), train_model.Sides.of(words)
+    optimiser = train_model.Both(pupil)
+    for group in optimiser.param_groups:
+        group["lr"] = 3e-3
     rng = np.random.default_rng(0)
     losses = []
-    for _ in range(60):
-        loss, parts = train_model.step_loss(brain, collate(*zip(drawn(heard, words, rng, 3), strict=True)), 0)
+    for _ in range(120):
+        loss, parts = train_model.step_loss(pupil, collate([drawn(heard, words, rng, 3)]), sides)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append(parts["loss"])
     assert losses[-1] < 0.1 * losses[0]
+    again = train_model.Both(pupil)
+    again.load_state_dict(optimiser.state_dict())
+    assert [len(each["state"]) for each in again.state_dict()["each"]] == [
+        len(each["state"]) for each in optimiser.state_dict()["each"]
+    ]
     train_model.write(brain, words, tmp_path, 60)
     shipped = Answerer.load(tmp_path)
     assert answers(shipped, heard) == [q.answer for q in heard.questions]

@@ -138,12 +138,12 @@ def test_parts_of_answers() -> None:
 def test_choices_are_balanced_and_films_are_not_overfull() -> None:
     offers = [(n, 20, Told("person", "yes" if n % 5 else "no", ("yes", "no"), 0, 20)) for n in range(100)]
     offers += [(n, 20, Told("text", "no", ("yes", "no"), 0, 20)) for n in range(100)]
-    chosen = choose(offers)
+    chosen = choose(offers, "test")
     often = Counter((told.kind, told.answer) for asked in chosen.values() for _, told in asked)
     assert set(often) == {("person", "yes"), ("person", "no")}  # of text, only one answer ever comes
     assert max(often.values()) <= real.EVEN * min(often.values()) + 1
     many = [(0, now, Told("person", "yes" if now % 2 else "no", ("yes", "no"), 0, now)) for now in range(10, 90)]
-    assert len(choose(many)[0]) == real.MOST_OF_KIND
+    assert len(choose(many, "test")[0]) == real.MOST_OF_KIND["test"]
 
 
 def test_every_kind_has_words_that_do_not_recur_in_tests() -> None:

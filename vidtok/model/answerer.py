@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vidtok.canvas import CELL, Canvas, blank
 from vidtok.model.brain import Brain, Size
-from vidtok.model.memory import HISTORY, Kept, New, Read, Sight, forget, read, said, seen
+from vidtok.model.memory import HISTORY, Kept, New, Read, Sight, forget, read, said, seen, set_clock
 from vidtok.model.sequence import AFTER_META, BEFORE_META, PREFIX, question_words
 from vidtok.model.stream import Tokens, Told, begin, no_tokens, tell
 from vidtok.model.words import EOS, Words
@@ -82,8 +82,6 @@ class Answerer:
     def __init__(self, brain: Brain, words: Words, history: int = HISTORY) -> None:
         self.brain, self.words = brain.eval().requires_grad_(False), words
         self._history = history
-        head = read(brain, [nothing := Kept.nothing(brain)], [said(brain, nothing, BEFORE_META, 0, 0.0)])
-        self._head = head[0].kept
 
     @classmethod
     def load(cls, weights: Path = WEIGHTS, history: int = HISTORY) -> Answerer:
@@ -101,11 +99,11 @@ class Answerer:
 
     def listen(self, meta: Tokens) -> Watch:
         """Begin with a stream of visual tokens whose first is this one."""
-        head = replace(self._head, time_s=np.full(len(self._head), meta.time_s[0]))
-        kept = read(self.brain, [head], [seen(self.brain, meta)])[0].kept
-        after = said(self.brain, kept, AFTER_META, len(BEFORE_META), float(meta.time_s[0]))
-        kept = read(self.brain, [kept], [after])[0].kept
-        return Watch(kept)
+        kept, start_s = Kept.nothing(self.brain), float(meta.time_s[0])
+        kept = read(self.brain, [kept], [said(self.brain, kept, BEFORE_META, 0, start_s)])[0].kept
+        kept = read(self.brain, [kept], [seen(self.brain, meta)])[0].kept
+        after = said(self.brain, kept, AFTER_META, len(BEFORE_META), start_s)
+        return Watch(read(self.brain, [kept], [after])[0].kept)
 
     def show(self, watch: Watch, canvas: Canvas, time_s: float, late_s: float = 0.0) -> bool:
         """A canvas has come and waits to be read. False when there was no room: it then takes the place of the last.
@@ -135,8 +133,11 @@ class Answerer:
     def begin(self, watch: Watch, text: str, now_s: float | None = None) -> Asking:
         """Ask about what was read so far; the stream keeps no trace of it."""
         now = watch.now_s if now_s is None else max(now_s, watch.now_s)
-        new = said(self.brain, watch.kept, question_words(self.words, text), PREFIX, now)
-        return Asking(watch.kept, new, now, torch.zeros(len(watch.kept)), watch.kept.cell)
+        words = question_words(self.words, text)
+        kept = watch.kept.apart(len(words) + MOST_WORDS)
+        set_clock(self.brain, kept.store, len(kept), now, late_s=0.0)
+        new = said(self.brain, kept, words, PREFIX, now)
+        return Asking(kept, new, now, torch.zeros(len(kept)), kept.cell)
 
     def think(self, told: Sequence[tuple[Watch, Tokens]], askings: Sequence[Asking] = ()) -> list[str | Answer]:
         """One pass: read these tokens, and find the next word of each answer, or that it is whole."""

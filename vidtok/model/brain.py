@@ -120,13 +120,8 @@ class Layer(nn.Module):
 
     def asked(self, x: Tensor, turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
         """(B, n, dim) -> queries, keys, values (B, heads, n, HEAD), the first two turned."""
-        q, k, v = self.keys(x)
-        return turned(q, turn), turned(k, turn), v
-
-    def keys(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, n, dim) -> queries, keys, values (B, heads, n, HEAD), not turned yet."""
         q, k, v = self.ask(self.before_look(x)).unflatten(-1, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
-        return self.norm_q(q), self.norm_k(k), v
+        return turned(self.norm_q(q), turn), turned(self.norm_k(k), turn), v
 
     def use(self, x: Tensor, looked: Tensor) -> Tensor:
         """What attention found (B, heads, n, HEAD), taken in and thought about."""
@@ -162,19 +157,23 @@ class Brain(nn.Module):
         return [layer for layer in self.layers if isinstance(layer, Layer)]
 
     def turn(self, at: Tensor) -> Turn:
-        """Positions (B, n, AXES) -> by how much everything there is turned."""
+        """Positions (B, n, AXES) -> by how much everything there is turned; doubles are turned precisely."""
         angle = (at[..., self.axis] * self.waves)[:, None]
-        return angle.cos(), angle.sin()
+        return angle.cos().float(), angle.sin().float()
 
-    def forward(self, x: Tensor, at: Tensor, sees: Tensor) -> Tensor:
+    def forward(self, x: Tensor, at: Tensor, sees: Tensor) -> tuple[Tensor, Tensor]:
         """A whole sequence at once (B, n, dim), at positions (B, n, AXES), where `sees` (B, n, n) says who sees whom.
 
-        What a model in training runs; `vidtok.model.memory` runs the same piece by piece.
+        What came of it at the end, and half way. What a model in training runs; `vidtok.model.memory` runs the same
+        piece by piece.
         """
         turn, sees = self.turn(at), sees[:, None]
-        for layer in self.each():
+        half = x
+        for number, layer in enumerate(self.each(), 1):
             x = layer(x, turn, sees)
-        return self.last(x)
+            if number == self.size.layers // 2:
+                half = x
+        return self.last(x), self.last(half)
 
     def says(self, x: Tensor) -> Tensor:
         """(..., dim) -> (..., words): how likely each word is to be next, before the softmax."""

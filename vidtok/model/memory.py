@@ -4,14 +4,16 @@
                                        ^                                   and the last few of those superseded
     question ---------------read-------+ (on a copy that is thrown away: a question leaves no trace)
 
-Keys are kept as they were before they are turned by their position, because positions are counted from now: a stream
-of a day is as sharp as one of a second. `Kept` is never written to; reading gives a new one.
+Keys are kept as they were turned by their time and place, counted in double precision from the stream's beginning: only
+differences count, so a stream of a day is as sharp as one of a second. `Kept` never changes: reading gives a new one,
+which shares what was there before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -19,48 +21,98 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidtok.model.brain import AXES, FAR_S, HEAD, Brain, as_tensors, turned
+from vidtok.model.brain import AXES, FAR_S, HEAD, Brain, Layer, Turn, as_tensors, turned
 from vidtok.model.stream import GLOBAL, Tokens
 
 HISTORY = 512  # superseded tokens that are kept
+SPARE = 512  # places for tokens that a memory is given when it grows
+LATE_S = 5.0  # how much older than FAR_S a token may count while a stream goes on
 Sight = tuple[tuple[int, int], tuple[int, int]]  # rows and columns in the scene: from, and before
 WORD = (1 << 31) - 1  # the row of what has no place but an order
+
+
+class Store:
+    """Room for so many tokens, filled from the front; what is filled stays, but for the clock of what is far."""
+
+    def __init__(self, layers: int, heads: int, room: int) -> None:
+        self.used, self.room = 0, room
+        self.keys = torch.empty(layers, heads, room, HEAD)
+        self.values = torch.empty(layers, heads, room, HEAD)
+        self.time_s = np.empty(room)
+        self.clock_s = np.empty(room)  # the time that the key is turned by: that of the token, or less long ago
+        self.place = np.empty((room, 2), np.float32)
+        self.order = np.empty(room, np.float32)
+        self.cell = np.empty((room, 2), np.int32)
+
+    def holding(self, which: slice | NDArray[np.intp], count: int, spare: int) -> Store:
+        """Another with some of what this one holds, and room for more."""
+        layers, heads = self.keys.shape[:2]
+        out = Store(layers, heads, count + spare)
+        out.used, some = count, which if isinstance(which, slice) else torch.from_numpy(which)
+        out.keys[:, :, :count], out.values[:, :, :count] = self.keys[:, :, some], self.values[:, :, some]
+        for name in ("time_s", "clock_s", "place", "order", "cell"):
+            getattr(out, name)[:count] = getattr(self, name)[which]
+        return out
 
 
 @dataclass(frozen=True, eq=False)
 class Kept:
     """The memory of one stream after so many tokens; n of them are still kept."""
 
-    keys: Tensor  # (layers, heads, n, HEAD), not turned
-    values: Tensor  # (layers, heads, n, HEAD)
-    time_s: NDArray[np.float64]  # (n,)
-    place: NDArray[np.float32]  # (n, 2), in the scene
-    order: NDArray[np.float32]  # (n,), of words
-    cell: NDArray[np.int32]  # (n, 2), row and column in the scene: whose place it tells of
+    store: Store
+    count: int  # of the store's tokens
+    sifted: int  # how many they were when it was last looked for what is superseded
     eye: tuple[float, float]  # where the middle of the frame stood last
 
     def __len__(self) -> int:
-        return len(self.time_s)
+        return self.count
 
     @classmethod
-    def nothing(cls, brain: Brain) -> Kept:
+    def nothing(cls, brain: Brain) -> Self:
         """Before the first token."""
-        empty = torch.zeros(brain.size.layers, brain.size.heads, 0, HEAD)
-        none = np.zeros((0, 2), np.float32)
-        return cls(empty, empty, np.zeros(0), none, none[:, 0], none.astype(np.int32), (0.0, 0.0))
+        return cls(Store(brain.size.layers, brain.size.heads, SPARE), 0, 0, (0.0, 0.0))
+
+    @property
+    def keys(self) -> Tensor:
+        """(layers, heads, n, HEAD), turned by their clock."""
+        return self.store.keys[:, :, : self.count]
+
+    @property
+    def values(self) -> Tensor:
+        """(layers, heads, n, HEAD)."""
+        return self.store.values[:, :, : self.count]
+
+    @property
+    def time_s(self) -> NDArray[np.float64]:
+        """(n,)."""
+        return self.store.time_s[: self.count]
+
+    @property
+    def order(self) -> NDArray[np.float32]:
+        """(n,), of words."""
+        return self.store.order[: self.count]
+
+    @property
+    def cell(self) -> NDArray[np.int32]:
+        """(n, 2), row and column in the scene: whose place it tells of."""
+        return self.store.cell[: self.count]
 
     @property
     def bytes(self) -> int:
         """What the keys and values take."""
-        return 2 * self.keys.numel() * self.keys.element_size()
+        return 2 * self.store.keys.numel() * self.store.keys.element_size()
+
+    def apart(self, room: int) -> Kept:
+        """The same with so much room of its own: what is read into it leaves this one's room alone."""
+        return Kept(self.store.holding(slice(self.count), self.count, room), self.count, self.sifted, self.eye)
 
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """What came of reading: what is kept now, what the last layer made of each new token, where the last one looked."""
+    """What came of reading: what is kept now, what the last layer made of new words, where the last one looked."""
 
     kept: Kept
-    made: Tensor  # (n, dim)
+    made: Tensor  # (words, dim); of visual tokens nobody wants to know
     looked: Tensor | None  # (kept + n,), how much the last new token looked at each, over heads and layers
 
 
@@ -103,85 +155,116 @@ def read(brain: Brain, kepts: Sequence[Kept], news: Sequence[New], looking: int 
     Of the last `looking` streams it is told where their last token looked.
     """
     sizes = [len(new.time_s) for new in news]
-    x = torch.cat([new.x for new in news])[None]
     pairs = list(zip(kepts, news, strict=True))
-    streams = [_Stream(brain, kept, new, k >= len(pairs) - looking) for k, (kept, new) in enumerate(pairs)]
-    for number, layer in enumerate(brain.each()):
-        q, k, v = (torch.split(part, sizes, 2) for part in layer.keys(x))
-        found = [stream.attend(number, q[i], k[i], v[i]) for i, stream in enumerate(streams)]
+    streams = [_Stream(kept, new, k >= len(pairs) - looking, brain) for k, (kept, new) in enumerate(pairs)]
+    turn = brain.turn(torch.from_numpy(np.concatenate([_positions(new) for new in news]))[None])
+    x, layers = torch.cat([new.x for new in news])[None], brain.each()
+    for number, layer in enumerate(layers[:-1]):
+        found = _attended(streams, layer, number, x, turn, sizes)
         x = layer.use(x, torch.cat(found, 2))
-    made = torch.split(brain.last(x[0]), sizes)
+    # What the last layer makes of a visual token nobody asks for: only words go through the whole of it.
+    words = [k for k, new in enumerate(news) if new.causal]
+    found = _attended(streams, layers[-1], len(layers) - 1, x, turn, sizes, words)
+    made = [x[0, :0]] * len(news)
+    if words:
+        x = torch.cat([torch.split(x, sizes, 1)[k] for k in words], 1)
+        x = brain.last(layers[-1].use(x, torch.cat(found, 2)))
+        for k, each in zip(words, torch.split(x[0], [sizes[k] for k in words]), strict=True):
+            made[k] = each
     return [stream.read(each) for stream, each in zip(streams, made, strict=True)]
 
 
+def _attended(
+    streams: Sequence[_Stream],
+    layer: Layer,
+    number: int,
+    x: Tensor,
+    turn: Turn,
+    sizes: list[int],
+    which: Sequence[int] | None = None,
+) -> list[Tensor]:
+    """Keep the layer's keys and values of what is new; what some of the streams find there, all if not told which."""
+    q, k, v = (torch.split(part, sizes, 2) for part in layer.asked(x, turn))
+    for stream, key, value in zip(streams, k, v, strict=True):
+        stream.keep(number, key, value)
+    return [streams[i].attend(number, q[i]) for i in (range(len(streams)) if which is None else which)]
+
+
+def _positions(new: New) -> NDArray[np.float64]:
+    """(n, AXES), from the stream's beginning."""
+    out = np.empty((len(new.time_s), AXES))
+    out[:, 0], out[:, 1:3], out[:, 3] = new.time_s, new.place, new.order
+    return out
+
+
 class _Stream:
-    """One stream while it is read."""
+    """One stream while it is read: where its new tokens go."""
 
-    def __init__(self, brain: Brain, kept: Kept, new: New, look: bool) -> None:
-        self._kept, self._new = kept, new
-        self._time_s = np.concatenate([kept.time_s, new.time_s])
-        self._place = np.concatenate([kept.place, new.place])
-        self._order = np.concatenate([kept.order, new.order])
-        self._turn = brain.turn(self._positions()[None])
-        n, every = len(new.time_s), len(self._time_s)
-        self._sees = torch.ones(n, every, dtype=torch.bool).tril(len(kept)) if new.causal and n > 1 else None
-        self._keys: list[Tensor] = []
-        self._values: list[Tensor] = []
-        self._looked = torch.zeros(every) if look else None
+    def __init__(self, kept: Kept, new: New, look: bool, brain: Brain) -> None:
+        n, self._new = len(new.time_s), new
+        store, first = kept.store, kept.count
+        if store.used != first or store.room < first + n:  # full, or somebody else has gone on from here
+            store = store.holding(slice(first), first, n + SPARE)
+        store.used = first + n
+        rows = slice(first, first + n)
+        store.time_s[rows] = store.clock_s[rows] = new.time_s
+        store.place[rows], store.order[rows], store.cell[rows] = new.place, new.order, new.cell
+        set_clock(brain, store, first, float(new.time_s[-1]))
+        self._kept = Kept(store, first + n, kept.sifted, new.eye)
+        self._rows = rows
+        self._sees = torch.ones(n, first + n, dtype=torch.bool).tril(first) if new.causal and n > 1 else None
+        self._looked = torch.zeros(first + n) if look else None
 
-    def _positions(self) -> Tensor:
-        """(n, AXES) from the last moment and the place of the eye then; nothing counts as older than FAR_S."""
-        out = np.empty((len(self._time_s), AXES), np.float32)
-        out[:, 0] = np.maximum(self._time_s - self._new.time_s[-1], -FAR_S)
-        out[:, 1:3] = self._place - np.array(self._new.eye, np.float32)
-        out[:, 3] = self._order
-        return torch.from_numpy(out)
+    def keep(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Keys and values of the new tokens (1, heads, n, HEAD)."""
+        store = self._kept.store
+        store.keys[layer, :, self._rows], store.values[layer, :, self._rows] = k[0], v[0]
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: int, q: Tensor) -> Tensor:
         """What the new tokens find in the layer: (1, heads, n, HEAD)."""
-        k = torch.cat([self._kept.keys[layer][None], k], 2)
-        v = torch.cat([self._kept.values[layer][None], v], 2)
-        self._keys.append(k[0])
-        self._values.append(v[0])
-        cos, sin = self._turn
-        n = q.shape[2]
-        q, k = turned(q, (cos[:, :, -n:], sin[:, :, -n:])), turned(k, self._turn)
+        store, count = self._kept.store, self._kept.count
+        k, v = store.keys[layer, None, :, :count], store.values[layer, None, :, :count]
         if self._looked is not None:
             self._looked += (q[0, :, -1:] @ k[0].mT / HEAD**0.5).softmax(-1).mean((0, 1))
         return F.scaled_dot_product_attention(q, k, v, attn_mask=self._sees)
 
     def read(self, made: Tensor) -> Read:
         """The end of it."""
-        cell = np.concatenate([self._kept.cell, self._new.cell])
-        keys, values = torch.stack(self._keys), torch.stack(self._values)
-        kept = Kept(keys, values, self._time_s, self._place, self._order, cell, self._new.eye)
-        return Read(kept, made, None if self._looked is None else self._looked / len(keys))
+        looked = None if self._looked is None else self._looked / len(self._kept.store.keys)
+        return Read(self._kept, made, looked)
+
+
+def set_clock(brain: Brain, store: Store, count: int, now_s: float, late_s: float = LATE_S) -> None:
+    """Nothing counts as older than FAR_S: turn the keys of what is older by more than `late_s`."""
+    behind = np.maximum(store.time_s[:count], now_s - FAR_S) - store.clock_s[:count]
+    if count == 0 or behind.max() <= late_s:
+        return
+    at = np.flatnonzero(behind > 0)
+    by = np.zeros((len(at), AXES))
+    by[:, 0] = behind[at]
+    which = torch.from_numpy(at)
+    store.keys[:, :, which] = turned(store.keys[:, :, which], brain.turn(torch.from_numpy(by)[None]))
+    store.clock_s[at] += behind[at]
 
 
 def forget(kept: Kept, history: int = HISTORY, sight: Sight | None = None) -> Kept:
     """Without the oldest of the superseded tokens, so that no more than `history` of these stay.
 
     A token is superseded when a newer one tells of its place, or when its place has gone out of sight. The newest of
-    each place in sight always stays.
+    each place in sight always stays. Looked for only after half as many new tokens: half of `history` more may stay.
     """
-    stays = np.zeros(len(kept), bool)
-    _, newest = np.unique(kept.cell[::-1], axis=0, return_index=True)
+    if len(kept) < kept.sifted + max(1, history // 2):
+        return kept
+    stays, cell = np.zeros(len(kept), bool), kept.cell
+    _, newest = np.unique(cell[::-1].astype(np.int64) @ np.array([1 << 32, 1]), return_index=True)
     stays[len(kept) - 1 - newest] = True
     if sight is not None:
         (top, left), (bottom, right) = sight
-        row, col = kept.cell[:, 0], kept.cell[:, 1]
+        row, col = cell[:, 0], cell[:, 1]
         stays &= (row == WORD) | (row == GLOBAL) | ((row >= top) & (row < bottom) & (col >= left) & (col < right))
     old = np.flatnonzero(~stays)
     if len(old) <= history:
-        return kept
+        return Kept(kept.store, len(kept), len(kept), kept.eye)
     stays[old[len(old) - history :]] = True
-    at = torch.from_numpy(np.flatnonzero(stays))
-    return Kept(
-        kept.keys[:, :, at],
-        kept.values[:, :, at],
-        kept.time_s[stays],
-        kept.place[stays],
-        kept.order[stays],
-        kept.cell[stays],
-        kept.eye,
-    )
+    at = np.flatnonzero(stays)
+    return Kept(kept.store.holding(at, len(at), SPARE), len(at), len(at), kept.eye)
