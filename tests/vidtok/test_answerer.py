@@ -14,7 +14,7 @@ from tests.vidtok.fakes import generators
 from tests.vidtok.test_stream import GRID, drawn
 from vidtok.canvas import Canvas, Grid, blank
 from vidtok.edits import Pan
-from vidtok.model.answerer import MOST_WAITING, PIECE, Answer, Answerer, Watch, looked_at
+from vidtok.model.answerer import MOST_TOKENS, MOST_WAITING, Answer, Answerer, Watch, looked_at
 from vidtok.model.brain import FAR_S, Brain, Size
 from vidtok.model.memory import Kept, forget, read, said
 from vidtok.model.stream import begin, tell
@@ -177,6 +177,27 @@ def test_a_camera_that_travels_leaves_no_more_behind_than_the_history() -> None:
     assert max(sizes) <= 3 + 3 + GRID.rows * GRID.cols + 4 + 2
 
 
+def test_a_memory_does_not_change_when_others_go_on_from_it(model: Answerer) -> None:
+    """Two streams with one past, and a question in between: each reads as if it were alone."""
+    watch = watched(model, list(film(np.random.default_rng(12), 2)), [0.0, 1.0])
+    past, text = watch.kept, "what is it a red ball"
+    branches = [text, "red red red"]
+    alone = [
+        read(model.brain, [past.apart(9)], [said(model.brain, past, WORDS.encode(each), 3, 2.0)]) for each in branches
+    ]
+    shared = [read(model.brain, [past], [said(model.brain, past, WORDS.encode(each), 3, 2.0)]) for each in branches]
+    for one, other in zip(alone, shared, strict=True):
+        assert close(one[0].kept, other[0].kept)
+        assert torch.allclose(one[0].made, other[0].made, atol=1e-5)
+
+
+def test_a_stream_that_was_still_for_long_reads_on_as_if_all_were_far(model: Answerer) -> None:
+    canvases = list(film(np.random.default_rng(13), 3))
+    one, other = (watched(model, canvases, [0.0, 0.1, still_s]) for still_s in (2 * FAR_S, 1e6))
+    assert torch.allclose(one.kept.values, other.kept.values, atol=1e-4)
+    assert torch.allclose(one.kept.keys[:, :, :3].norm(dim=-1), other.kept.keys[:, :, :3].norm(dim=-1), atol=1e-4)
+
+
 def test_forgetting_nothing_changes_nothing(model: Answerer) -> None:
     watch = watched(model, list(film(np.random.default_rng(8), 3)), [0.0, 1.0, 2.0])
     assert forget(watch.kept, 512) is watch.kept
@@ -196,7 +217,7 @@ def test_a_large_update_is_read_in_pieces_so_that_nobody_waits(model: Answerer) 
         sizes.append(len(told[0][1]))
         model.think(told)
     assert sum(sizes) == watch.tokens == 300
-    assert max(sizes) <= PIECE
+    assert max(sizes) <= MOST_TOKENS
 
 
 def test_what_cannot_be_read_in_time_gives_way_to_what_is_newer(model: Answerer) -> None:

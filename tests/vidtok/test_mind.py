@@ -151,8 +151,38 @@ def test_a_flood_from_one_stream_keeps_no_other_waiting() -> None:
             mind.show("calm", calm[0], 0.0)
             mind.show("calm", calm[1], 0.1)
             await whole(mind, "calm")
-            assert streams.count(2) == 2
+            assert streams.count(2) == 1
             assert mind.watch("flood").tokens > 0
+
+    run(go)
+
+
+def test_what_follows_closely_is_read_together_and_a_question_waits_for_nothing() -> None:
+    async def go() -> None:
+        canvases, read = list(film(np.random.default_rng(4), 6)), []
+        model = answerer()
+        think = model.think
+
+        def noting(told: Any, askings: Any = ()) -> list[str | Answer]:
+            read.extend(len(set(tokens.time_s)) for _, tokens in told)
+            return think(told, askings)
+
+        model.think = noting  # type: ignore[method-assign]
+        async with at_work(Mind(model)) as mind:
+            mind.join("a", canvases[0], 10.0)
+            mind.show("a", canvases[0], 0.0)
+            while not read:
+                await asyncio.sleep(0.001)
+            for k in range(1, 4):
+                mind.show("a", canvases[k], k / 10)
+            await asyncio.sleep(0.01)
+            assert read == [1]
+            while mind.watch("a").taken < 4:
+                await asyncio.sleep(0.001)
+            for k in range(4, 6):
+                mind.show("a", canvases[k], k / 10)
+            await whole(mind, "a")
+        assert read == [1, 3, 2]
 
     run(go)
 

@@ -4,8 +4,9 @@
     stream: canvas --show--> waiting --+--one pass, in a thread--+
     question --ask--> next word -------+                         +--> words, as they are found
 
-A pass reads at most one update of every stream and finds one word of every answer, so none keeps the others waiting
-for long, whatever it sends. A question hears what had come before it was asked.
+A pass reads a bounded share of every stream and finds one word of every answer, so none keeps the others waiting for
+long, whatever it sends. What comes after a pause is read at once, what follows every PAUSE_S: a pass costs about as
+much for two updates as for one. A question hears what had come before it was asked, and waits for nothing else.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from vidtok.canvas import Canvas
@@ -21,6 +23,7 @@ from vidtok.live.figures import Tally
 from vidtok.model.answerer import MOST_WAITING, Answer, Answerer, Asking, Watch
 
 MOST_QUESTIONS = 4  # of one stream at a time
+PAUSE_S = 0.2  # between two readings of a stream that nobody asks about
 
 
 @dataclass(eq=False)
@@ -29,7 +32,7 @@ class _Question:
 
     stream: str
     text: str
-    hears: int  # canvases that had come and were not read when it was asked
+    hears: int  # canvases that had come when it was asked
     words: asyncio.Queue[str | Answer | None] = field(default_factory=asyncio.Queue)
     asking: Asking | None = None
 
@@ -43,12 +46,15 @@ class Mind:
         self._watches: dict[str, Watch] = {}
         self._questions: list[_Question] = []
         self._work = asyncio.Event()
+        self._read_s: dict[str, float] = {}  # when each stream was read last
 
     async def run(self) -> None:
         """Think until cancelled; whoever still waits for an answer then is told that there will be none."""
         try:
             while True:
-                await self._work.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._rest_s()):
+                        await self._work.wait()
                 self._work.clear()
                 while await self._pass():
                     pass
@@ -63,6 +69,7 @@ class Mind:
     def leave(self, stream: str) -> None:
         """A stream has ended: its memory goes, and its questions stay without an answer."""
         self._watches.pop(stream, None)
+        self._read_s.pop(stream, None)
         for question in [question for question in self._questions if question.stream == stream]:
             self._end(question)
 
@@ -90,7 +97,7 @@ class Mind:
         if sum(question.stream == stream for question in self._questions) >= MOST_QUESTIONS:
             raise ModelError(f"{stream}: {MOST_QUESTIONS} questions are being answered; ask again when one is done")
         watch = self._watches[stream]
-        question = _Question(stream, text, len(watch.waiting) + bool(len(watch.rest)))
+        question = _Question(stream, text, watch.taken + len(watch.waiting) + bool(len(watch.rest)))
         self._questions.append(question)
         self._work.set()
         try:
@@ -107,14 +114,26 @@ class Mind:
         question.words.put_nowait(None)
         self._questions.remove(question)
 
+    def _rest_s(self) -> float | None:
+        """How long until a stream that waits may be read; None where none waits."""
+        now = asyncio.get_running_loop().time()
+        due = [self._due_s(name) for name, watch in self._watches.items() if watch.waiting or len(watch.rest)]
+        return max(0.0, min(due) - now) if due else None
+
+    def _due_s(self, stream: str) -> float:
+        return self._read_s.get(stream, -PAUSE_S) + PAUSE_S
+
     async def _pass(self) -> bool:
-        """Read an update of every stream that has one, find a word of every answer; whether there was anything."""
+        """Read of every stream that is due, find a word of every answer; whether there was anything."""
         asked = [question for question in self._questions if self._ready(question)]
-        told = self._answerer.take(list(self._watches.values()))
-        for question in self._questions:
-            question.hears -= not len(self._watches[question.stream].rest)
+        urgent = {question.stream for question in self._questions if question.asking is None}
+        now = asyncio.get_running_loop().time()
+        due = {name: watch for name, watch in self._watches.items() if name in urgent or self._due_s(name) <= now}
+        told = self._answerer.take(list(due.values()))
         if not told and not asked:
-            return bool(self._questions)
+            return bool(urgent)
+        reading = {id(watch) for watch, _ in told if not (watch.waiting or len(watch.rest))}
+        self._read_s |= {name: now for name, watch in due.items() if id(watch) in reading}
         askings = [question.asking for question in asked if question.asking is not None]
         began = time.perf_counter()
         words = await asyncio.to_thread(self._answerer.think, told, askings)
@@ -129,7 +148,7 @@ class Mind:
     def _ready(self, question: _Question) -> bool:
         """Whether the stream was read as far as it had come when this was asked."""
         watch = self._watches[question.stream]
-        if question.asking is None and (question.hears <= 0 or not (watch.waiting or len(watch.rest))):
+        if question.asking is None and watch.taken >= question.hears:
             question.asking = self._answerer.begin(watch, question.text)
         return question.asking is not None
 

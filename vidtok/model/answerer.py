@@ -29,7 +29,8 @@ from vidtok.tokenizer.store import loaded
 
 MOST_WORDS = 24  # of an answer
 MOST_WAITING = 16  # canvases of a stream that have come and are not read yet
-PIECE = 256  # tokens of a stream that are read in one pass: a large frame keeps nobody waiting
+MOST_TOKENS = 256  # that are read in one pass: a large frame keeps nobody waiting
+LEAST_TOKENS = 32  # of them for each stream, if so many wait
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,7 @@ class Watch:
     waiting: list[Shown] = field(default_factory=list)  # not read yet, the oldest first
     rest: Tokens = field(default_factory=no_tokens)  # of the canvas that is being read
     now_s: float = 0.0  # of the last canvas
+    taken: int = 0  # canvases read so far, to their last token
     tokens: int = 0  # visual tokens read so far
 
 
@@ -118,17 +120,11 @@ class Answerer:
         return room
 
     def take(self, watches: Sequence[Watch]) -> list[tuple[Watch, Tokens]]:
-        """Of each of these streams the next that is to be read, if anything waits: at most PIECE tokens."""
-        out = []
-        for watch in watches:
-            while not len(watch.rest) and watch.waiting:
-                shown = watch.waiting.pop(0)
-                assert watch.told is not None
-                watch.told, watch.rest = tell(watch.told, shown.canvas, shown.time_s, shown.late_s)
-            if len(watch.rest):
-                out.append((watch, watch.rest.chosen(np.arange(min(PIECE, len(watch.rest))))))
-                watch.rest = watch.rest.chosen(np.arange(PIECE, max(PIECE, len(watch.rest))))
-        return out
+        """Of each of these streams what is to be read next, if anything waits: no more than fits into one pass."""
+        waiting = [watch for watch in watches if watch.waiting or len(watch.rest)]
+        room = max(LEAST_TOKENS, MOST_TOKENS // max(1, len(waiting)))
+        taken = ((watch, _taken(watch, room)) for watch in waiting)
+        return [(watch, tokens) for watch, tokens in taken if len(tokens)]
 
     def begin(self, watch: Watch, text: str, now_s: float | None = None) -> Asking:
         """Ask about what was read so far; the stream keeps no trace of it."""
@@ -175,6 +171,22 @@ class Answerer:
             yield word
             if isinstance(word, Answer):
                 return
+
+
+def _taken(watch: Watch, room: int) -> Tokens:
+    """The next tokens of a stream, of as many of its canvases as there is room for."""
+    parts, count = [no_tokens()], 0
+    while count < room and (len(watch.rest) or watch.waiting):
+        if not len(watch.rest):
+            shown = watch.waiting.pop(0)
+            assert watch.told is not None
+            watch.told, watch.rest = tell(watch.told, shown.canvas, shown.time_s, shown.late_s)
+        number = np.arange(len(watch.rest))
+        parts.append(watch.rest.chosen(number[: room - count]))
+        watch.rest = watch.rest.chosen(number[room - count :])
+        count += len(parts[-1])
+        watch.taken += not len(watch.rest)
+    return Tokens.joined(parts)
 
 
 def _sight(watch: Watch) -> Sight | None:

@@ -126,16 +126,18 @@ class New:
     order: NDArray[np.float32]
     cell: NDArray[np.int32]
     eye: tuple[float, float]
-    causal: bool  # whether each sees only those before it, not all that are new
+    step: NDArray[np.int64]  # (n,), each sees all that is kept and, of what is new, all but later steps
+    words: bool  # whether these are words
 
 
 def seen(brain: Brain, tokens: Tokens) -> New:
-    """Visual tokens that came together: each sees all that is kept, and each other. At least one."""
+    """Visual tokens, at least one: each sees all that is kept, those of its own time, and those before."""
     cell, order = np.stack([tokens.row, tokens.col], 1), np.zeros(len(tokens), np.float32)
     eye = float(tokens.eye[-1, 0]), float(tokens.eye[-1, 1])
     with torch.inference_mode():
         x = brain.edits(as_tensors(tokens))
-    return New(x, tokens.time_s, tokens.place, order, cell, eye, causal=False)
+    step = np.cumsum(np.diff(tokens.time_s, prepend=tokens.time_s[0]) != 0)
+    return New(x, tokens.time_s, tokens.place, order, cell, eye, step, words=False)
 
 
 def said(brain: Brain, kept: Kept, words: Sequence[int], first: int, now_s: float) -> New:
@@ -145,7 +147,7 @@ def said(brain: Brain, kept: Kept, words: Sequence[int], first: int, now_s: floa
     cell = np.stack([np.full(n, WORD), order.astype(np.int32)], 1).astype(np.int32)
     with torch.inference_mode():
         x = brain.words(torch.tensor(words))
-    return New(x, np.full(n, now_s), place, order, cell, kept.eye, causal=True)
+    return New(x, np.full(n, now_s), place, order, cell, kept.eye, np.arange(n), words=True)
 
 
 @torch.inference_mode()
@@ -163,7 +165,7 @@ def read(brain: Brain, kepts: Sequence[Kept], news: Sequence[New], looking: int 
         found = _attended(streams, layer, number, x, turn, sizes)
         x = layer.use(x, torch.cat(found, 2))
     # What the last layer makes of a visual token nobody asks for: only words go through the whole of it.
-    words = [k for k, new in enumerate(news) if new.causal]
+    words = [k for k, new in enumerate(news) if new.words]
     found = _attended(streams, layers[-1], len(layers) - 1, x, turn, sizes, words)
     made = [x[0, :0]] * len(news)
     if words:
@@ -212,7 +214,10 @@ class _Stream:
         set_clock(brain, store, first, float(new.time_s[-1]))
         self._kept = Kept(store, first + n, kept.sifted, new.eye)
         self._rows = rows
-        self._sees = torch.ones(n, first + n, dtype=torch.bool).tril(first) if new.causal and n > 1 else None
+        self._sees: Tensor | None = None
+        if new.step[-1] != new.step[0]:
+            self._sees = torch.ones(n, first + n, dtype=torch.bool)
+            self._sees[:, first:] = torch.from_numpy(new.step[:, None] >= new.step)
         self._looked = torch.zeros(first + n) if look else None
 
     def keep(self, layer: int, k: Tensor, v: Tensor) -> None:
