@@ -30,6 +30,7 @@ from experiments.systems.tokens import put
 from experiments.tapes import Taped, new_receiver, replay_receiver, tape
 from experiments.timing import Meter, Pass, Spent, cpu_s, in_turn, spread
 from vidtok.canvas import Canvas, Grid, blank
+from vidtok.live.mind import PAUSE_S
 from vidtok.model.answerer import Answerer, Watch
 from vidtok.model.stream import Tokens, begin, tell
 from vidtok.model.tower import to_input
@@ -62,10 +63,10 @@ class Way:
 
 
 def ways(answerer: Answerer, clip: Clip) -> list[Way]:
-    """Ours, read as it comes and once a second; video at the clip's rate and at one frame a second."""
+    """Ours, read as the server does and once a second; video at the clip's rate and at one frame a second."""
     taped = tape(clip, encoder())
     return [
-        ours(OURS, answerer, clip, taped, 0.0),
+        ours(OURS, answerer, clip, taped, PAUSE_S),
         ours(ONCE, answerer, clip, taped, 1.0),
         video(answerer, clip, clip.fps),
         video(answerer, clip, 1.0),
@@ -76,7 +77,7 @@ def ways(answerer: Answerer, clip: Clip) -> list[Way]:
 
 
 def ours(name: tuple[str, str], answerer: Answerer, clip: Clip, taped: Taped, pause_s: float) -> Way:
-    """Our receiving end; a canvas is read when the last was read so long ago."""
+    """Our receiving end; what has come is read when the last was read so long ago."""
     work = partial(_replayed, answerer, clip, taped, pause_s)
     watch = work()
 
@@ -89,16 +90,19 @@ def ours(name: tuple[str, str], answerer: Answerer, clip: Clip, taped: Taped, pa
 def _replayed(answerer: Answerer, clip: Clip, taped: Taped, pause_s: float) -> Watch:
     watch, due = answerer.watch(blank(Grid(*clip.size)), clip.fps), 0.0
 
-    def look(canvas: Canvas, now: float) -> None:
-        nonlocal due
-        if now + 1e-9 < due:
-            return
-        due = now + pause_s
-        answerer.show(watch, canvas, now)
+    def think() -> None:
         while told := answerer.take([watch]):
             answerer.think(told)
 
+    def look(canvas: Canvas, now: float) -> None:
+        nonlocal due
+        answerer.show(watch, canvas, now)
+        if now + 1e-9 >= due:
+            due = now + pause_s
+            think()
+
     replay_receiver(new_receiver(), taped, look)
+    think()
     return watch
 
 

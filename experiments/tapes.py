@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from experiments.bench import BenchError
@@ -19,7 +20,7 @@ from transport.events import Event
 from transport.session import Session
 from transport.states import Role
 from vidtok.canvas import Canvas, Grid
-from vidtok.entropy import load_tables
+from vidtok.entropy import Tables, load_tables
 from vidtok.live.link import Joined, codec_hash
 from vidtok.live.receiver import Receiver
 from vidtok.live.sender import Sender, hello
@@ -53,9 +54,15 @@ def new_sender(clip: Clip, encoder: Any) -> Sender:
 
 def new_receiver() -> Receiver:
     """The receiving end, likewise."""
-    tables = load_tables()
+    tables = _tables()
     build = codec_hash(tables, load_info().digest)
     return Receiver(Session(Role.RECEIVER, codec_hash=build, meta={}, now=0.0, wall_ms=0), tables)
+
+
+@cache
+def _tables() -> Tables:
+    """Ready to decode with, as a server has them before anybody calls."""
+    return load_tables().ready()
 
 
 def tape(clip: Clip, encoder: EdgeEncoder) -> Taped:

@@ -133,7 +133,7 @@ def _decode_gist(decoder: RangeDecoder, base: Canvas, edits: Patch, tables: Tabl
         contexts = gist_contexts(base)[decoder.decode(tables.lists["turn"][0])]
         table = tables.lists["gist_value"]
         told = GIST_EDGES[depth]
-        edits.gist[:told] = [decoder.decode(table[context]) for context in contexts[:told].tolist()]
+        edits.gist[:told] = decoder.run(table[context] for context in contexts[:told].tolist())
     return replace(edits, gist_depth=depth)
 
 
@@ -141,7 +141,8 @@ class _Cells:
     """Decodes the cells of one payload; plain lists inside, since every symbol waits for the one before."""
 
     def __init__(self, decoder: RangeDecoder, before: Canvas, edits: Patch, tables: Tables) -> None:
-        self.read, self.tables, self.edits, self.before = decoder.decode, tables.lists, edits, before
+        self.decoder, self.read = decoder, decoder.decode
+        self.tables, self.edits, self.before = tables.lists, edits, before
         self.rows, self.cols = before.depth.shape
         self.depth = before.depth.ravel().tolist()  # as told so far
         self.held = before.depth.ravel().tolist()  # as in the base
@@ -183,17 +184,17 @@ class _Cells:
     def _values(self, row: int, col: int, cell: int, first: int, depth: int) -> list[int]:
         left = cell - 1 if col and self.depth[cell - 1] else None
         up = cell - self.cols if row and self.depth[cell - self.cols] else None
-        old, old_depth = self.values[cell], self.held[cell]
-        table, read, out = self.tables["value"], self.read, []
+        old, old_depth, table = self.values[cell], self.held[cell], self.tables["value"]
+        contexts: list[int] = []
         for level in range(first, depth):
             sides = [self.values[c] for c in (left, up) if c is not None and self.depth[c] > level]
-            for place in range(EDGES[level], EDGES[level + 1]):
-                near = NEIGHBOURS - 1
-                if sides:
-                    near = sides[0][place] + sides[-1][place]
-                value = old[place] if old_depth > level else NO_VALUE
-                out.append(read(table[(place * (VALUES + 1) + value) * NEIGHBOURS + near]))
-        return out
+            places = range(EDGES[level], EDGES[level + 1])
+            near = [sides[0][p] + sides[-1][p] for p in places] if sides else [NEIGHBOURS - 1] * len(places)
+            held = old[places.start : places.stop] if old_depth > level else [NO_VALUE] * len(places)
+            contexts += [
+                (p * (VALUES + 1) + value) * NEIGHBOURS + n for p, value, n in zip(places, held, near, strict=True)
+            ]
+        return self.decoder.run([table[context] for context in contexts])
 
     def _move(self, row: int, col: int, cell: int) -> None:
         x = self.read(self.tables["move_x"][self.last_move[0]])

@@ -137,20 +137,27 @@ class RangeDecoder:
 
     def decode(self, cumulative: Sequence[int]) -> int:
         """The next symbol, given its table's cumulative frequencies (0 first, TOTAL last)."""
-        unit = self._range >> PROB_BITS
-        target = self._code // unit
-        if target >= TOTAL:
-            raise PayloadError("payload holds a symbol outside its table")
-        symbol = bisect_right(cumulative, target) - 1
-        start = cumulative[symbol]
-        self._code -= unit * start
-        self._range = unit * (cumulative[symbol + 1] - start)
-        while self._range < _BOTTOM:
-            byte = self._data[self._read] if self._read < len(self._data) else 0
-            self._code = (self._code << 8) | byte
-            self._range <<= 8
-            self._read += 1
-        return symbol
+        return self.run((cumulative,))[0]
+
+    def run(self, tables: Iterable[Sequence[int]]) -> list[int]:
+        """The next symbols, one of each table."""
+        code, span, data, read, out = self._code, self._range, self._data, self._read, []
+        for cumulative in tables:
+            unit = span >> PROB_BITS
+            target = code // unit
+            if target >= TOTAL:
+                raise PayloadError("payload holds a symbol outside its table")
+            symbol = bisect_right(cumulative, target) - 1
+            start = cumulative[symbol]
+            code -= unit * start
+            span = unit * (cumulative[symbol + 1] - start)
+            while span < _BOTTOM:
+                code = (code << 8) | (data[read] if read < len(data) else 0)
+                span <<= 8
+                read += 1
+            out.append(symbol)
+        self._code, self._range, self._read = code, span, read
+        return out
 
     def bits(self, count: int) -> int:
         """`count` raw bits, most significant first."""

@@ -23,7 +23,7 @@ from vidtok.live.figures import Tally
 from vidtok.model.answerer import MOST_WAITING, Answer, Answerer, Asking, Watch
 
 MOST_QUESTIONS = 4  # of one stream at a time
-PAUSE_S = 0.2  # between two readings of a stream that nobody asks about
+PAUSE_S = 0.25  # between two readings of a stream that nobody asks about
 
 
 @dataclass(eq=False)
