@@ -85,6 +85,11 @@ def prepare(places: Places, counts: dict[str, int], jobs: int) -> list[Path]:
     return [file for job in work for file in sorted((folder / job.folder).glob("*.npz"))]
 
 
+def as_shipped(file: Path) -> bool:
+    """Whether the file holds a film as what ships sends it."""
+    return file.stem.endswith("-0")
+
+
 class _Worker:
     """What a process needs to make films."""
 

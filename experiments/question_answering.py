@@ -41,6 +41,13 @@ SYSTEMS = (
 )
 TEXT_ONLY = ("text-only", "nothing")
 QUICK = (("vidtok", "price 2"), ("vidtok-dense", "5 levels"), ("raw-ids", "1 fps, 4 levels"))
+# What is hard for a model that sees by tokens: kinds of questions, and whether only of what was soon over.
+WEAK = {
+    "small text": ({"text", "page"}, False),
+    "counting": ({"count", "faces"}, False),
+    "left and right": ({"where", "direction", "way", "motion_where", "face_where", "hand_where"}, False),
+    "fast motion": ({"brief", "moved", "direction", "face_moved"}, True),
+}
 NO_END = 1 << 30  # of history: every way of sending keeps all that it sent, whatever that costs; ours also as served
 DRAWS = 1000
 COLUMNS = ("tokens_per_s", "kbps", "accuracy", "accuracy_low", "accuracy_high", "asked", "chance")
@@ -201,8 +208,10 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
 
 
 def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows as a whole, by part, of what happened between two samples, and by part and kind."""
+    """The rows as a whole, by part, of what happened between two samples, of what is hard, and by part and kind."""
     out = {"all": list(rows), "between": [row for row in rows if row["between"]]}
+    for name, (kinds, fast) in WEAK.items():
+        out[name] = [row for row in rows if row["kind"] in kinds and (row["between"] or not fast)]
     for part in PARTS:
         out[part] = [row for row in rows if row["part"] == part]
     for row in rows:
@@ -227,6 +236,32 @@ def draw(out: Path, summary: Sequence[Row]) -> None:
     plt.close(figure)
 
 
+def draw_weak(out: Path, summary: Sequence[Row]) -> None:
+    """weak.png: accuracy at what is hard, for each of a few ways of sending, and what guessing gives."""
+    plt = plots.pyplot()
+    figure, axis = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    ways = [way for way in (*QUICK, TEXT_ONLY) if any((row["system"], row["setting"]) == way for row in summary)]
+    for number, way in enumerate(ways):
+        mine = {row["kind"]: row for row in summary if (row["system"], row["setting"]) == way}
+        names = [name for name in WEAK if name in mine]
+        at = [list(WEAK).index(name) + (number - len(ways) / 2 + 0.5) * 0.8 / len(ways) for name in names]
+        heights = [mine[name]["accuracy"] for name in names]
+        errors = [
+            [mine[n]["accuracy"] - mine[n]["accuracy_low"] for n in names],
+            [mine[n]["accuracy_high"] - mine[n]["accuracy"] for n in names],
+        ]
+        axis.bar(at, heights, 0.8 / len(ways), yerr=errors, label=", ".join(way))
+        if not number:
+            for name in names:
+                place = list(WEAK).index(name)
+                axis.hlines(mine[name]["chance"], place - 0.45, place + 0.45, "black", "dotted")
+    axis.set(ylabel="answered right (dotted: guessing)", ylim=(0, 1))
+    axis.set_xticks(range(len(WEAK)), list(WEAK))
+    axis.legend(fontsize=8)
+    figure.savefig(out / "weak.png", dpi=100)
+    plt.close(figure)
+
+
 def report(args: argparse.Namespace, summary: Sequence[Row], films: int) -> None:
     """report.md."""
     whole = [row for row in summary if ":" not in row["kind"]]
@@ -239,6 +274,7 @@ def report(args: argparse.Namespace, summary: Sequence[Row], films: int) -> None
             f"{films} films. {__doc__.split('[--model DIR]')[1].strip()}",
             "",
             "![accuracy](accuracy.png)",
+            "![what is hard](weak.png)",
             "",
             *bench.table(whole, columns),
             "",
@@ -272,6 +308,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     summary = summarise(chosen)
     bench.write_json(args.out / "summary.json", {"ways": summary, "machine": bench.machine()})
     draw(args.out, summary)
+    draw_weak(args.out, summary)
     report(args, summary, len({row["clip"] for row in chosen}))
     for row in summary:
         if row["kind"] == "all":

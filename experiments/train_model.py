@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from experiments.bench import BenchError
-from experiments.model_films import Places, prepare
+from experiments.model_films import Places, as_shipped, prepare
 from experiments.model_lessons import THIRDS, UNNAMED, Batch, Lesson, Sentence, collate, drawn, lesson
 from experiments.questions.heard import NOTHING, Heard, load
 from experiments.train_tokenizer import averaging, learn, load_averaged
@@ -43,6 +43,7 @@ WAS = 0.5  # what the words for what was there before count, against those for w
 PLACED = 1.0  # what the words for its place count
 EMPTY = 0.05  # what a token counts that shows nothing in particular
 LEAST = 3  # times that a word stands in the films, to be one of the list
+OTHERWISE = 0.4  # how often a film is heard as another system sends it, against ours
 POOL = 96  # films that batches of like length are made of
 
 
@@ -51,7 +52,10 @@ class Lessons:
 
     def __init__(self, files: Sequence[Path], words: Words, seed: int) -> None:
         self._words, self._seed = words, seed
-        self._heard = [heard for heard in map(load, tqdm(files, "films", unit="film")) if _fits(heard)]
+        pairs = [(file, load(file)) for file in tqdm(files, "films", unit="film")]
+        fitting = [(1.0 if as_shipped(file) else OTHERWISE, heard) for file, heard in pairs if _fits(heard)]
+        self._heard = [heard for _, heard in fitting]
+        self._weights = np.array([weight for weight, _ in fitting]) / sum(weight for weight, _ in fitting)
 
     def __len__(self) -> int:
         return len(self._heard)
@@ -61,7 +65,7 @@ class Lessons:
         pool = first
         while True:
             rng = np.random.default_rng([self._seed, pool])
-            chosen = rng.integers(len(self._heard), size=min(POOL, len(self._heard)))
+            chosen = rng.choice(len(self._heard), min(POOL, len(self._heard)), p=self._weights)
             lessons = [drawn(self._heard[k], self._words, rng, ASKED) for k in chosen]
             groups = list(grouped(sorted(lessons, key=lambda one: len(one.layout))))
             for k in rng.permutation(len(groups)):

@@ -26,7 +26,7 @@ from experiments.model_lessons import (
     places,
     sees,
 )
-from experiments.question_answering import accuracy, answers, asked, between, summarise
+from experiments.question_answering import accuracy, answers, asked, between, draw_weak, summarise
 from experiments.questions import Film, Question
 from experiments.questions.grounds import made_backdrops
 from experiments.questions.heard import NOTHING, Heard, clip_of, hear, load, save
@@ -221,6 +221,21 @@ def test_the_summary_tells_of_all_and_of_each_kind() -> None:
     assert kinds["vidtok", "all, as served"] == 0.75
     assert kinds["text-only", "all"] == 0.0
     assert json.loads(json.dumps(found)) == found
+
+
+def test_the_summary_tells_of_what_is_hard(tmp_path: Path) -> None:
+    """Counting, and what moved so fast that it was over between two samples."""
+    rows = [
+        row("a", 1, 4) | {"kind": "count"},
+        row("b", 3, 4, within=True) | {"kind": "moved"},
+        row("c", 4, 4) | {"kind": "moved"},
+    ]
+    summary = summarise(rows)
+    found = {at["kind"]: at["accuracy"] for at in summary}
+    assert (found["counting"], found["fast motion"]) == (0.25, 0.75)
+    assert "left and right" not in found
+    draw_weak(tmp_path, summary)
+    assert (tmp_path / "weak.png").stat().st_size > 1000
 
 
 def test_the_list_of_words_holds_the_one_for_nothing(heard: Heard, tmp_path: Path) -> None:
