@@ -234,7 +234,7 @@ def test_the_summary_tells_of_what_is_hard(tmp_path: Path) -> None:
     found = {at["kind"]: at["accuracy"] for at in summary}
     assert (found["counting"], found["fast motion"]) == (0.25, 0.75)
     assert "left and right" not in found
-    draw_weak(tmp_path, summary)
+    draw_weak(tmp_path, [each | {"setting": "price 2"} for each in summary])
     assert (tmp_path / "weak.png").stat().st_size > 1000
 
 
