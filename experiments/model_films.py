@@ -29,6 +29,7 @@ from experiments.questions.worlds import Backdrop, world
 from experiments.systems import all_systems
 
 BATCH = 24  # films of a job
+ROUNDS = 5  # of questions about a painted world: asking costs little beside hearing
 LONG_S = 20.0  # longer than any film
 # How a film is heard, once as what ships sends it, and once otherwise: system, setting, share, how much of the film.
 Policies = tuple[tuple[str, str, float, float], ...]
@@ -120,7 +121,7 @@ class _Worker:
         seeds = range(job.number * BATCH, (job.number + 1) * BATCH)
         if job.source == "world":
             backdrops = self.backdrops(job.number)
-            yield from (world(seed, "train", backdrops) for seed in seeds)
+            yield from (world(seed, "train", backdrops, ROUNDS) for seed in seeds)
         elif job.source == "scene":
             yield from (scene_film(seed, SCENES[seed % len(SCENES)], "train") for seed in seeds)
         else:

@@ -37,11 +37,12 @@ from vidtok.tokenizer.store import save_half
 HELD_OUT = 40  # one film in so many
 ROOM = 4096  # positions of a batch
 MOST_TOKENS = 1700  # visual tokens of a film; longer ones are left out
-ASKED = 20  # questions of a film at a time
+ASKED = 48  # questions of a film at a time
 NAMING = 1.0  # what words for visual tokens count, against answers
 WAS = 0.5  # what the words for what was there before count, against those for what is there
 PLACED = 1.0  # what the words for its place count
 EMPTY = 0.05  # what a token counts that shows nothing in particular
+SHARPENING = 5.0  # how much faster the gains of queries and keys learn: they say how sharply a layer can look
 LEAST = 3  # times that a word stands in the films, to be one of the list
 OTHERWISE = 0.4  # how often a film is heard as another system sends it, against ours
 POOL = 96  # films that batches of like length are made of
@@ -171,10 +172,15 @@ class Both:
     def __init__(self, pupil: Pupil) -> None:
         inner = [p for p in pupil.brain.layers.parameters() if p.ndim > 1]
         known = set(map(id, inner))
+        sharp = [w for layer in pupil.brain.each() for w in (layer.norm_q.weight, layer.norm_k.weight)]
+        known |= set(map(id, sharp))
         outer = [p for p in pupil.parameters() if id(p) not in known]
         self._each: tuple[torch.optim.Optimizer, ...] = (
             torch.optim.Muon(inner, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(outer, betas=(0.9, 0.98), weight_decay=0.01),
+            torch.optim.AdamW(
+                [{"params": outer, "weight_decay": 0.01}, {"params": sharp, "weight_decay": 0.0, "share": SHARPENING}],
+                betas=(0.9, 0.98),
+            ),
         )
 
     @property

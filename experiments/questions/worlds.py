@@ -67,8 +67,8 @@ def _noise_bank(quarters: int) -> NDArray[np.int16]:
     return np.asarray(np.rint(noise), np.int16)
 
 
-def world(seed: int, split: str, backdrops: Sequence[Backdrop]) -> Film:
-    """The film of that seed, 256x256 at 10 frames a second, before one of the backdrops."""
+def world(seed: int, split: str, backdrops: Sequence[Backdrop], rounds: int = 1) -> Film:
+    """The film of that seed, 256x256 at 10 frames a second, before one of the backdrops; 14 to 22 questions a round."""
     if split not in SPLITS:
         raise ValueError(f"split {split!r}: give one of {', '.join(SPLITS)}")
     if not backdrops:
@@ -84,7 +84,7 @@ def world(seed: int, split: str, backdrops: Sequence[Backdrop]) -> Film:
         fps=FPS,
         count=round(plan.duration_s * FPS),
         frames=functools.partial(render, plan, backdrop, camera),
-        questions=_questions(plan, split, words_rng),
+        questions=_questions(plan, split, words_rng, rounds),
         named=functools.partial(named, plan),
     )
 
@@ -105,13 +105,16 @@ def _draw_camera(rng: np.random.Generator) -> Camera:
     return Camera(int(rng.integers(1 << 31)), sigma, drift, flicker, float(rng.uniform(0.3, 4.7)))
 
 
-def _questions(plan: Plan, split: str, rng: np.random.Generator) -> tuple[Question, ...]:
-    return tuple(
+def _questions(plan: Plan, split: str, rng: np.random.Generator, rounds: int) -> tuple[Question, ...]:
+    """In order of time, none twice."""
+    asked = [
         Question(
             FORMS[form].kind, say(PHRASINGS[form], ask.about, split, rng), ask.answer, ask.at_s, ask.choices, *ask.span
         )
+        for _ in range(rounds)
         for form, ask in choose(plan, FPS, rng)
-    )
+    ]
+    return tuple(sorted({(each.text, each.at_s): each for each in asked}.values(), key=lambda each: each.at_s))
 
 
 def render(plan: Plan, backdrop: Backdrop, camera: Camera) -> Iterator[Frame]:

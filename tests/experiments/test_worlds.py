@@ -62,6 +62,14 @@ def test_the_same_seed_gives_the_same_film_however_often_it_is_run(seed: int) ->
     assert same_pixels(one, one)
 
 
+def test_more_rounds_ask_more_and_nothing_twice() -> None:
+    once, often = (world(5, "train", BACKDROPS, rounds) for rounds in (1, 5))
+    assert {q.text for q in once.questions} <= {q.text for q in often.questions}
+    assert len(often.questions) >= 3 * len(once.questions)
+    assert len({(q.text, q.at_s) for q in often.questions}) == len(often.questions)
+    check_film(often)
+
+
 def test_other_seeds_and_the_other_split_are_other_films() -> None:
     names = {film.name for film in [*films(0, 20), *films(0, 20, "test")]}
     assert len(names) == 40
