@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.questions import Question
-from experiments.questions.heard import NOTHING, Heard, earlier
+from experiments.questions import NOTHING, Question
+from experiments.questions.heard import Heard, earlier
 from vidtok.model.brain import AXES, Brain, as_tensors
 from vidtok.model.sequence import AFTER_META, BEFORE_META, FIRST_STEP, PREFIX, question_words
 from vidtok.model.stream import GLOBAL, SPAN, Tokens
@@ -28,7 +28,7 @@ ALONE = 1 << 20  # steps of questions: nothing that comes later sees them
 SPELLED = 0.06  # of a question's words
 EARLIER_S = 50.0  # a stream may have begun so much before the film
 THIRDS = ("left", "middle", "right"), ("top", "middle", "bottom")
-NAMES = 6  # words for a visual token
+NAMES = 7  # words for a visual token
 UNNAMED = -100  # what a loss leaves out
 CONTROL = -1  # a position that holds a word
 
@@ -199,10 +199,10 @@ def lesson(heard: Heard, tokens: Tokens, sentences: Sequence[Sentence], words: W
 
 
 def names_of(named: NDArray[np.str_], tokens: Tokens) -> NDArray[np.str_]:
-    """(n, NAMES): two words for what each token shows, two for what its place showed before, two for where it is."""
-    before = earlier(tokens.row, tokens.col)
-    was = np.where((before < 0)[:, None], np.where(named == "", "", NOTHING), named[before])
-    return np.concatenate([named, was, places(tokens)], 1)
+    """(n, NAMES): what each token shows and its place showed before, twice each; what that does; where it is, twice."""
+    before, shown = earlier(tokens.row, tokens.col), named[:, :2]
+    was = np.where((before < 0)[:, None], np.where(shown == "", "", NOTHING), shown[before])
+    return np.concatenate([shown, was, named[:, 2:], places(tokens)], 1)
 
 
 def places(tokens: Tokens) -> NDArray[np.str_]:

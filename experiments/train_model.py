@@ -27,7 +27,9 @@ from tqdm import tqdm
 from experiments.bench import BenchError
 from experiments.model_films import Places, as_shipped, prepare
 from experiments.model_lessons import THIRDS, UNNAMED, Batch, Lesson, Sentence, collate, drawn, lesson
-from experiments.questions.heard import NOTHING, Heard, load
+from experiments.questions import NOTHING
+from experiments.questions.heard import Heard, load
+from experiments.questions.worlds import ACTS
 from experiments.train_tokenizer import averaging, learn, load_averaged
 from vidtok.model.answerer import Answerer
 from vidtok.model.brain import Brain, Size
@@ -40,6 +42,7 @@ MOST_TOKENS = 1700  # visual tokens of a film; longer ones are left out
 ASKED = 48  # questions of a film at a time
 NAMING = 1.0  # what words for visual tokens count, against answers
 WAS = 0.5  # what the words for what was there before count, against those for what is there
+DOES = 0.5  # what the word for what it does counts
 PLACED = 1.0  # what the words for its place count
 EMPTY = 0.05  # what a token counts that shows nothing in particular
 SHARPENING = 5.0  # how much faster the gains of queries and keys learn: they say how sharply a layer can look
@@ -90,12 +93,12 @@ def grouped(lessons: Sequence[Lesson]) -> Iterator[list[Lesson]]:
 
 
 class Pupil(nn.Module):
-    """The brain, and what it is examined with while it learns: `was` reads what a place showed before."""
+    """The brain, and what it is examined with while it learns: what a place showed before, and what happens there."""
 
     def __init__(self, brain: Brain) -> None:
         super().__init__()
         self.brain = brain
-        self.was = nn.Linear(brain.size.dim, brain.size.dim, bias=False)
+        self.was, self.does = (nn.Linear(brain.size.dim, brain.size.dim, bias=False) for _ in range(2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +127,11 @@ def step_loss(pupil: Pupil, batch: Batch, sides: Sides) -> tuple[Tensor, dict[st
     answering, seeing = batch.run(brain)
     said, right = brain.says(answering), batch.right()
     answers = F.cross_entropy(said, right)
-    now, was, across, down = batch.names().split((2, 2, 1, 1), 1)
+    now, was, does, across, down = batch.names().split((2, 2, 1, 1, 1), 1)
     says = brain.says(seeing)
-    names = naming_loss(says, now, sides.nothing) + WAS * naming_loss(brain.says(pupil.was(seeing)), was, sides.nothing)
+    names = naming_loss(says, now, sides.nothing)
+    names = names + WAS * naming_loss(brain.says(pupil.was(seeing)), was, sides.nothing)
+    names = names + DOES * naming_loss(brain.says(pupil.does(seeing)), does, sides.nothing)
     places = placing_loss(says, across[:, 0], sides.across) + placing_loss(says, down[:, 0], sides.down)
     hit = (said.argmax(-1) == right).float().mean()
     parts = {"loss": answers.item(), "names": names.item(), "places": places.item(), "words_right": hit.item()}
@@ -254,7 +259,7 @@ def vocabulary(files: Sequence[Path], out: Path, start: Path | None) -> Words:
             for q in load(file).questions
             for text in (q.text, *q.choices)
         ]
-        path.write_text(json.dumps(Words.of([*texts, *LEAST * [NOTHING, *sum(THIRDS, ())]], LEAST).words))
+        path.write_text(json.dumps(Words.of([*texts, *LEAST * [NOTHING, *ACTS, *sum(THIRDS, ())]], LEAST).words))
     return Words(json.loads(path.read_text()))
 
 

@@ -36,7 +36,9 @@ class Question:
 
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
-Named = Callable[[float], list[tuple[Box, tuple[str, str]]]]
+NOTHING = "nothing"  # the word for what shows, or does, nothing in particular
+Names = tuple[str, str, str]  # two words for what is there, one for what it does or has just done
+Named = Callable[[float], list[tuple[Box, Names]]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Film:
     count: int
     frames: Callable[[], Iterator[Frame]]
     questions: tuple[Question, ...]
-    named: Named | None = None  # two words for what is in each of some boxes at a time; nothing is elsewhere
+    named: Named | None = None  # words for what is in each of some boxes at a time; nothing is elsewhere
 
     def __iter__(self) -> Iterator[Frame]:
         return self.frames()

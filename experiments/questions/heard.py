@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.questions import Film, Question
+from experiments.questions import NOTHING, Film, Question
 from experiments.systems import Clip, Known
 from vidtok.canvas import CELL, Grid, blank
 from vidtok.model.stream import GLOBAL, Tokens, begin, tell
 
-NOTHING = "nothing"
 LEAST_COVERED = 0.15  # of a cell, by what it is named after
 OLD = ("old_depth", "old_values")  # not stored: what the token before of the same place holds
 
@@ -32,7 +31,7 @@ class Heard:
     tokens: Tokens
     step: NDArray[np.int32]  # (n,), tokens that came together have the same number; the first token's is 0
     questions: tuple[Question, ...]
-    named: NDArray[np.str_]  # (n, 2), two words for what each visual token shows; empty where nobody knows
+    named: NDArray[np.str_]  # (n, 3), what each visual token shows, twice, and what that does; empty where nobody knows
     paid: int  # tokens, as the policy counts them
     bytes: int | None  # None where the policy is about tokens alone
 
@@ -65,8 +64,8 @@ def hear(film: Film, knowns: Iterator[Known]) -> Heard:
 
 
 def names_of(film: Film, tokens: Tokens) -> NDArray[np.str_]:
-    """(n, 2): two words for what each token of a cell shows; NOTHING twice where a film that tells names nothing."""
-    out = np.full((len(tokens), 2), "", "<U16")
+    """(n, 3): words for what each token of a cell shows and does; NOTHING where a film that tells names nothing."""
+    out = np.full((len(tokens), 3), "", "<U16")
     cells = tokens.row != GLOBAL
     if film.named is None:
         return out

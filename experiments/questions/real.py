@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from edge_gate.source import Frame
 from experiments.bench import BenchError
 from experiments.pictures import PICTURES
-from experiments.questions import Box, Film, Question
+from experiments.questions import Box, Film, Names, Question
 from experiments.questions.kinds import PERSON, Told, askable
 from experiments.questions.labels import FPS, SIDE, load, load_labels
 from experiments.questions.sightings import (
@@ -290,11 +290,11 @@ def film_of(
     return Film(name, (SIDE, SIDE), FPS, count, frames, questions, what)
 
 
-def named(faces: Floats, hands: Floats, time_s: float) -> list[tuple[Box, tuple[str, str]]]:
-    """Whose faces and hands are surely seen at a time, and where."""
+def named(faces: Floats, hands: Floats, time_s: float) -> list[tuple[Box, Names]]:
+    """Whose faces and hands are surely seen at a time, and where; nobody knows what they do."""
     frame = min(round(time_s * FPS), len(faces) - 1)
     return [
-        ((left * SIDE, top * SIDE, right * SIDE, bottom * SIDE), (word, PERSON))
+        ((left * SIDE, top * SIDE, right * SIDE, bottom * SIDE), (word, PERSON, ""))
         for boxes, word, sure in ((faces, "face", SURE_FACE), (hands, "hand", SURE_HAND))
         for left, top, right, bottom, score in boxes[frame].tolist()
         if score >= sure

@@ -19,18 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_gate.source import Frame, fit
-from experiments.questions import Box, Film, Question
+from experiments.questions import NOTHING, Box, Film, Names, Question
 from experiments.questions.choosing import choose
 from experiments.questions.forms import FORMS
 from experiments.questions.phrasings import PHRASINGS, say
 from experiments.questions.plans import SIZE, Plan, draw_plan
-from experiments.questions.things import Pixels, Pose, paint
+from experiments.questions.things import Pixels, Pose, Thing, paint
 
 Backdrop = Callable[[int], Pixels]
 """The picture (H, W, 3) behind the things in frame k; of any size, it is made to cover the frame."""
 
 SPLITS = ("train", "test")
 FPS = 10.0
+ACTS = ("come", "leave", "flash", "change", "left", "right", "up", "down")
+LEAVING = ("leave", "flash", "left", "right", "up", "down")  # acts after which a place is empty
+JUST_S = 0.5  # after an act, it has just been done
 SEEN = 0.5  # of a thing that fades in, until it is called something
 CLEAN_SHARE = 0.15  # of the films, without noise and flicker
 BANK_PX = 160  # how much larger than a frame the noise is that frames cut theirs from
@@ -89,14 +92,35 @@ def world(seed: int, split: str, backdrops: Sequence[Backdrop], rounds: int = 1)
     )
 
 
-def named(plan: Plan, t: float) -> list[tuple[Box, tuple[str, str]]]:
-    """Colour and shape of everything that is seen at a time, and where."""
-    poses = [pose for thing in plan.everything if (pose := thing.pose(t, SIZE)) is not None]
-    halves = [(pose, pose.look.side / 2) for pose in poses if pose.cover > SEEN]
-    return [
-        ((pose.x - half, pose.y - half, pose.x + half, pose.y + half), (pose.look.colour, pose.look.shape))
-        for pose, half in halves
-    ]
+def named(plan: Plan, t: float) -> list[tuple[Box, Names]]:
+    """Colour and shape of everything that is seen at a time, what it does, and where; also where it stood before."""
+    found: list[tuple[Box, Names]] = []
+    stood: list[tuple[Box, Names]] = []
+    for thing in plan.everything:
+        does = act(thing, t)
+        pose = thing.pose(t, SIZE)
+        if pose is not None and pose.cover > SEEN:
+            found.append((around(pose.x, pose.y, pose.look.side), (pose.look.colour, pose.look.shape, does)))
+        if does in LEAVING:
+            stood.append((around(thing.x, thing.y, thing.look.side), (NOTHING, NOTHING, does)))
+    return found + stood
+
+
+def around(x: float, y: float, side: float) -> Box:
+    """The box with that middle."""
+    return x - side / 2, y - side / 2, x + side / 2, y + side / 2
+
+
+def act(thing: Thing, t: float) -> str:
+    """What a thing does or has just done; NOTHING while it stands there."""
+    if thing.flash:
+        done = [("flash", thing.spans[0])]
+    else:
+        done = [(word, span) for word, span in (("come", thing.came), ("leave", thing.went)) if span is not None]
+        done += [(thing.move.way, (thing.move.start_s, thing.move.end_s))] if thing.move else []
+        done += [("change", (thing.change.at_s, thing.change.at_s))] if thing.change else []
+    latest = [(start, word) for word, (start, end) in done if start <= t <= end + JUST_S]
+    return max(latest)[1] if latest else NOTHING
 
 
 def _draw_camera(rng: np.random.Generator) -> Camera:

@@ -27,9 +27,9 @@ from experiments.model_lessons import (
     sees,
 )
 from experiments.question_answering import accuracy, answers, asked, between, draw_weak, summarise
-from experiments.questions import Film, Question
+from experiments.questions import NOTHING, Film, Question
 from experiments.questions.grounds import made_backdrops
-from experiments.questions.heard import NOTHING, Heard, clip_of, hear, load, save
+from experiments.questions.heard import Heard, clip_of, hear, load, save
 from experiments.questions.worlds import world
 from experiments.systems.tokens import raw_ids
 from tests.vidtok.test_answerer import answerer
@@ -143,7 +143,7 @@ def test_tokens_are_named_after_what_covers_their_cell(film: Film, heard: Heard)
             for (x0, y0, x1, y1), words in film.named(float(heard.tokens.time_s[k]))
             if x0 < left + 32 and x1 > left and y0 < top + 32 and y1 > top
         }
-        assert tuple(heard.named[k]) in inside | {(NOTHING, NOTHING)}
+        assert tuple(heard.named[k]) in inside | {(NOTHING, NOTHING, NOTHING)}
     assert len(set(heard.named[cells][:, 0])) > 1
     words = Words.of(["nothing red"], least=1)
     numbers = numbered(np.array([["nothing", "nothing"], ["red", "zebra"], ["", ""]]), words)
@@ -152,12 +152,12 @@ def test_tokens_are_named_after_what_covers_their_cell(film: Film, heard: Heard)
 
 def test_a_token_is_also_named_after_what_its_place_showed(heard: Heard) -> None:
     named = names_of(heard.named, heard.tokens)
-    assert (named[:, :2] == heard.named).all()
+    assert (named[:, [0, 1, 4]] == heard.named).all()
     shown = {}
     for k, (row, col) in enumerate(zip(heard.tokens.row.tolist(), heard.tokens.col.tolist(), strict=True)):
         first = "" if row == GLOBAL else NOTHING
         assert tuple(named[k, 2:4]) == shown.get((row, col), (first, first))
-        shown[row, col] = tuple(heard.named[k])
+        shown[row, col] = tuple(heard.named[k, :2])
     assert set(named[:, 2].tolist()) > {"", NOTHING}
 
 

@@ -9,13 +9,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from experiments.questions import Film, Question
+from experiments.questions import NOTHING, Film, Question, worlds
 from experiments.questions.forms import FORMS
 from experiments.questions.grounds import Made, made_backdrops
 from experiments.questions.phrasings import PHRASINGS
 from experiments.questions.plans import PLACES, Plan, draw_plan, ninth
 from experiments.questions.things import COLOURS, Pixels, Thing
-from experiments.questions.worlds import world
+from experiments.questions.worlds import JUST_S, act, world
 from tests.experiments.films import check_film, clock_only, guess, same_pixels, text_only
 
 BACKDROPS = made_backdrops(6)
@@ -135,6 +135,27 @@ def test_a_thing_has_its_colour_at_its_place_when_asked_about_it_and_is_not_ther
                     assert question.answer == ninth(*thing.place(question.at_s)) in PLACES
                     checked["where"] += 1
     assert min(checked["before"], checked["where"]) >= 5
+
+
+def test_cells_are_told_what_happens_there() -> None:
+    """While it happens and just after, at the thing and where it stood; what stands there does nothing."""
+    told = Counter[str]()
+    for film in films(0, 40):
+        plan = plan_of(film)
+        for thing in plan.things:
+            if thing.move is not None:
+                middle = (thing.move.start_s + thing.move.end_s) / 2
+                assert act(thing, middle) == act(thing, thing.move.end_s + JUST_S - 0.01) == thing.move.way
+                words = [names for _, names in worlds.named(plan, middle)]
+                look = thing.look_at(middle)
+                assert {(look.colour, look.shape, thing.move.way), (NOTHING, NOTHING, thing.move.way)} <= set(words)
+            told.update([act(thing, thing.start_s), act(thing, thing.spans[0][0] - 0.05 if thing.spans else 3.0)])
+        for flash in plan.flashes:
+            start, end = flash.spans[0]
+            assert act(flash, start) == act(flash, end + 0.1) == "flash"
+            assert (NOTHING, NOTHING, "flash") in [names for _, names in worlds.named(plan, end + 0.1)]
+            told.update([act(flash, start - 0.05), act(flash, end + JUST_S + 0.05), "flash"])
+    assert min(told[NOTHING], told["come"], told["flash"]) >= 5
 
 
 def test_as_many_things_are_seen_as_are_counted() -> None:
