@@ -43,13 +43,14 @@ TEXT_ONLY = ("text-only", "nothing")
 QUICK = (("vidtok", "price 2"), ("vidtok-dense", "5 levels"), ("raw-ids", "1 fps, 4 levels"))
 # What is hard for a model that sees by tokens: kinds of questions, and whether only of what was soon over.
 WEAK = {
-    "small text": ({"text", "page"}, False),
+    "writing": ({"text", "page"}, False),
     "counting": ({"count", "faces"}, False),
     "left and right": ({"where", "direction", "way", "motion_where", "face_where", "hand_where"}, False),
     "fast motion": ({"brief", "moved", "direction", "face_moved"}, True),
 }
 NO_END = 1 << 30  # of history: every way of sending keeps all that it sent, whatever that costs; ours also as served
 DRAWS = 1000
+KEY = ("system", "setting", "part", "number", "clip", "kind", "between")
 COLUMNS = ("tokens_per_s", "kbps", "accuracy", "accuracy_low", "accuracy_high", "asked", "chance")
 
 
@@ -60,6 +61,7 @@ class Job:
     system: str
     setting: str
     pick: Pick
+    model: str  # which build of it is asked
 
 
 # In a worker
@@ -138,6 +140,7 @@ def film_rows(job: Job, heard: Heard, said: Sequence[str], served: Sequence[str]
     size = None if heard.bytes is None else round(heard.bytes * 8 / heard.seconds / 1000, 6)
     return [
         {
+            "model": job.model,
             "system": job.system,
             "setting": job.setting,
             "part": job.pick.part,
@@ -294,9 +297,9 @@ def run(argv: Sequence[str] | None = None) -> None:
     labels = args.labels or args.out / "labels"
     picks = pick_films(args, labels)
     ways = [*(QUICK if args.quick else SYSTEMS), TEXT_ONLY]
-    jobs = [Job(system, setting, pick) for pick in picks for system, setting in ways]
     build = bench.digest(args.model / "model.safetensors", args.model / "model.json")
-    rows = bench.Rows(args.out, ("system", "setting", "part", "number", "clip", "kind", "between"), {"model": build})
+    jobs = [Job(system, setting, pick, build) for pick in picks for system, setting in ways]
+    rows = bench.Rows(args.out, KEY, {"model": build})
     done = {(row["system"], row["setting"], row["part"], row["number"]) for row in rows.all()}
     waiting = [job for job in jobs if (job.system, job.setting, job.pick.part, job.pick.number) not in done]
     bench.run_jobs(

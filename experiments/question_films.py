@@ -21,7 +21,7 @@ from experiments.questions.scenes import scene_film
 from experiments.questions.worlds import world
 
 PARTS = ("real", "planted", "scene")
-FILMS = {"real": 120, "planted": 24, "scene": 12}  # about twice as many questions a film where things are painted
+FILMS = {"real": 120, "planted": 18, "scene": 12}  # twice as many questions a film where things are painted
 QUICK_FILMS = {"real": 24, "planted": 12, "scene": 6}
 LABELLED_S = 20.0  # of each clip
 TOGETHER = 6  # films that are made together

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from experiments import train_model
+from experiments.bench import BenchError, Rows
 from experiments.model_lessons import (
     CONTROL,
     THIRDS,
@@ -26,7 +27,8 @@ from experiments.model_lessons import (
     places,
     sees,
 )
-from experiments.question_answering import accuracy, answers, asked, between, draw_weak, summarise
+from experiments.question_answering import KEY, Job, accuracy, answers, asked, between, draw_weak, film_rows, summarise
+from experiments.question_films import Pick
 from experiments.questions import NOTHING, Film, Question
 from experiments.questions.grounds import made_backdrops
 from experiments.questions.heard import Heard, clip_of, hear, load, save
@@ -221,6 +223,16 @@ def test_the_summary_tells_of_all_and_of_each_kind() -> None:
     assert kinds["vidtok", "all, as served"] == 0.75
     assert kinds["text-only", "all"] == 0.0
     assert json.loads(json.dumps(found)) == found
+
+
+def test_rows_that_were_kept_are_taken_up_again_and_of_another_model_refused(heard: Heard, tmp_path: Path) -> None:
+    job = Job("vidtok", "price 2", Pick("planted", 0, 0, 6), "of this build")
+    said_all = [q.answer for q in heard.questions]
+    Rows(tmp_path, KEY, {"model": "of this build"}).add(found := film_rows(job, heard, said_all, said_all))
+    assert sum(each["right"] for each in found) == len(ASKED)
+    assert Rows(tmp_path, KEY, {"model": "of this build"}).all() == found
+    with pytest.raises(BenchError, match="another --out"):
+        Rows(tmp_path, KEY, {"model": "of another"})
 
 
 def test_the_summary_tells_of_what_is_hard(tmp_path: Path) -> None:
