@@ -157,7 +157,7 @@ def pass_ms(brain: Brain | Borrowed, repeats: int = 5) -> float:
             began = time.process_time()
             brain.model(inputs_embeds=x[:, KEPT:], past_key_values=whole, use_cache=True)
             spent.append(time.process_time() - began)
-            whole.crop(KEPT)
+            whole.crop(-READ)
     else:
         keys = [torch.randn(1, brain.size.heads, count, brain.size.dim // brain.size.heads) for _ in brain.each()]
         for _ in range(repeats):
