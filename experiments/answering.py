@@ -200,23 +200,13 @@ def run(argv: Sequence[str] | None = None) -> None:
     done = {row["job"] for row in rows.all()}
     waiting = [job for job in jobs if job.name not in done]
     took = bench.run_jobs(
-        waiting, _Kept(same), rows, start=start, start_args=(args.model, extent), workers=1, label="answering"
+        waiting, work, rows, start=start, start_args=(args.model, extent), workers=1, label="answering"
     )
     wanted = {job.name for job in jobs}
     kept = [row for row in rows.all() if row["job"] in wanted]
     said = f"{len(waiting)} of {len(jobs)} jobs in {took / 60:.1f} minutes; model {build}."
     answering_report.write(args.out, kept, said)
     print(f"{len(kept)} rows: {args.out / 'report.md'}")
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """`work`, with what is the same for every row."""
-
-    same: Row
-
-    def __call__(self, job: Job) -> list[Row]:
-        return [row | self.same for row in work(job)]
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -90,19 +90,15 @@ def ours(name: tuple[str, str], answerer: Answerer, clip: Clip, taped: Taped, pa
 def _replayed(answerer: Answerer, clip: Clip, taped: Taped, pause_s: float) -> Watch:
     watch, due = answerer.watch(blank(Grid(*clip.size)), clip.fps), 0.0
 
-    def think() -> None:
-        while told := answerer.take([watch]):
-            answerer.think(told)
-
     def look(canvas: Canvas, now: float) -> None:
         nonlocal due
         answerer.show(watch, canvas, now)
         if now + 1e-9 >= due:
             due = now + pause_s
-            think()
+            answerer.catch_up([watch])
 
     replay_receiver(new_receiver(), taped, look)
-    think()
+    answerer.catch_up([watch])
     return watch
 
 

@@ -116,8 +116,7 @@ class Day:
                 break
             self.updates += 1
             self.answerer.show(watch, canvas, start + at_s)
-            while told := self.answerer.take([watch]):
-                self.answerer.think(told)
+            self.answerer.catch_up([watch])
         self.cpu_s += time.process_time() - began
         return [(at_s, canvas) for at_s, canvas in waiting if at_s > until_s + 1e-6]
 

@@ -129,7 +129,7 @@ async def play(mind: Mind, timed: Timed, name: str, updates: Updates, late_s: fl
 async def _drained(watch: Watch) -> None:
     """Until nothing waits, and the pass under way is over."""
     due = time.monotonic() + DRAIN_S
-    while (watch.waiting or len(watch.rest)) and time.monotonic() < due:
+    while watch.behind and time.monotonic() < due:
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
 

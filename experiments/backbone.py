@@ -24,9 +24,10 @@ from tqdm import tqdm
 
 from experiments import bench
 from experiments.bench import BenchError, Row
-from experiments.train_model import HELD_OUT, Both, Lessons, Pupil, Sides, examine, step_loss, vocabulary
+from experiments.train_model import HELD_OUT, Both, Lessons, Pupil, Sides, examine, parted, step_loss, vocabulary
 from vidtok.model.brain import Brain, EditEmbedding, Size
-from vidtok.model.words import CONTROLS, Words
+from vidtok.model.memory import Kept, read, said
+from vidtok.model.words import CONTROLS, EOS, Words
 
 RANK = 16  # of the changes to queries and values
 RATES = {"ours": 1.2e-3, "SmolLM2-135M": 6e-4}
@@ -143,28 +144,27 @@ def by_source(found: dict[str, dict[str, float]]) -> Row:
 @torch.inference_mode()
 def pass_ms(brain: Brain | Borrowed, repeats: int = 5) -> float:
     """CPU time of one thread to run READ new tokens before KEPT old ones through the layers."""
-    count = KEPT + READ
-    x, at = torch.randn(1, count, brain.size.dim), torch.zeros(1, count, 4)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     spent = []
     if isinstance(brain, Borrowed):
         from vidtok.model.families import transformers
 
-        whole = transformers().DynamicCache(config=brain.model.config)
-        brain.model(inputs_embeds=x[:, :KEPT], past_key_values=whole, use_cache=True)
+        x, cache = torch.randn(1, KEPT + READ, brain.size.dim), transformers().DynamicCache(config=brain.model.config)
+        brain.model(inputs_embeds=x[:, :KEPT], past_key_values=cache, use_cache=True)
         for _ in range(repeats):
             began = time.process_time()
-            brain.model(inputs_embeds=x[:, KEPT:], past_key_values=whole, use_cache=True)
+            brain.model(inputs_embeds=x[:, KEPT:], past_key_values=cache, use_cache=True)
             spent.append(time.process_time() - began)
-            whole.crop(-READ)
+            cache.crop(-READ)
     else:
-        keys = [torch.randn(1, brain.size.heads, count, brain.size.dim // brain.size.heads) for _ in brain.each()]
+        nothing = Kept.nothing(brain)
+        kept = read(brain, [nothing], [said(brain, nothing, [EOS] * KEPT, 0, 0.0)])[0].kept
+        new = said(brain, kept, [EOS] * READ, KEPT, 0.0)
         for _ in range(repeats):
-            began, turn, new = time.process_time(), brain.turn(at[:, KEPT:]), x[:, KEPT:]
-            for layer, key in zip(brain.each(), keys, strict=True):
-                q, _, _ = layer.asked(new, turn)
-                new = layer.use(new, nn.functional.scaled_dot_product_attention(q, key, key))
+            mine = kept.apart(READ)
+            began = time.process_time()
+            read(brain, [mine], [new])
             spent.append(time.process_time() - began)
     torch.set_num_threads(threads)
     return round(1000 * sorted(spent)[repeats // 2], 2)
@@ -182,8 +182,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     if len(files) < 2 * HELD_OUT:
         raise BenchError(f"{args.films / 'heard'}: {len(files)} films; give the --out of train_model")
     args.out.mkdir(parents=True, exist_ok=True)
-    held = [file for number, file in enumerate(files) if number // 2 % HELD_OUT == HELD_OUT - 1]
-    kept = sorted(set(files) - set(held))
+    kept, held = parted(files)
     words, rows = vocabulary(kept, args.out, None), []
     lessons, sides = Lessons(kept, words, 0), Sides.of(words)
     for name in RATES:

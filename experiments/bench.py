@@ -84,8 +84,8 @@ def find_clips(folder: Path) -> list[Path]:
 class Rows:
     """The rows of results.json, one a key; each is on disk as soon as it is added.
 
-    `run` holds what is the same for every row of a run (size, seconds, ...). A file of another run is refused, so that
-    nobody averages over both.
+    `run` holds what is the same for every row of a run (size, seconds, ...); every row says it. A file of another run
+    is refused, so that nobody averages over both.
     """
 
     def __init__(self, out: Path, key: Sequence[str], run: Mapping[str, Any] | None = None) -> None:
@@ -114,7 +114,7 @@ class Rows:
     def add(self, rows: Iterable[Row]) -> None:
         """Take rows in and write the file; a row with the same key is replaced."""
         for row in rows:
-            self._rows[self._of(row)] = row
+            self._rows[self._of(row)] = {**row, **self.run}
         write_json(self._path, list(self._rows.values()))
 
     def keep(self, keys: Sequence[Mapping[str, Any]]) -> list[Row]:

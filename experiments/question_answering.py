@@ -61,7 +61,6 @@ class Job:
     system: str
     setting: str
     pick: Pick
-    model: str  # which build of it is asked
 
 
 # In a worker
@@ -140,7 +139,6 @@ def film_rows(job: Job, heard: Heard, said: Sequence[str], served: Sequence[str]
     size = None if heard.bytes is None else round(heard.bytes * 8 / heard.seconds / 1000, 6)
     return [
         {
-            "model": job.model,
             "system": job.system,
             "setting": job.setting,
             "part": job.pick.part,
@@ -298,7 +296,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     picks = pick_films(args, labels)
     ways = [*(QUICK if args.quick else SYSTEMS), TEXT_ONLY]
     build = bench.digest(args.model / "model.safetensors", args.model / "model.json")
-    jobs = [Job(system, setting, pick, build) for pick in picks for system, setting in ways]
+    jobs = [Job(system, setting, pick) for pick in picks for system, setting in ways]
     rows = bench.Rows(args.out, KEY, {"model": build})
     done = {(row["system"], row["setting"], row["part"], row["number"]) for row in rows.all()}
     waiting = [job for job in jobs if (job.system, job.setting, job.pick.part, job.pick.number) not in done]

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from experiments.bench import BenchError
 from experiments.model_films import Places, as_shipped, prepare
-from experiments.model_lessons import THIRDS, UNNAMED, Batch, Lesson, Sentence, collate, drawn, lesson
+from experiments.model_lessons import THIRDS, UNNAMED, Batch, Lesson, Sentence, collate, drawn, lesson, numbered
 from experiments.questions import NOTHING
 from experiments.questions.heard import Heard, load
 from experiments.questions.worlds import ACTS
@@ -112,13 +112,8 @@ class Sides:
     @classmethod
     def of(cls, words: Words) -> Self:
         """Their numbers."""
-        nothing, *thirds = (numbers(names, words) for names in ((NOTHING,), *THIRDS))
-        return cls(nothing[0], *map(torch.tensor, thirds))
-
-
-def numbers(names: Sequence[str], words: Words) -> list[int]:
-    """Of words that are in the list."""
-    return [number for name in names if (number := words.number(name)) is not None]
+        nothing, *thirds = (numbered(np.array(names), words) for names in ((NOTHING,), *THIRDS))
+        return cls(int(nothing[0]), *map(torch.from_numpy, thirds))
 
 
 def step_loss(pupil: Pupil, batch: Batch, sides: Sides) -> tuple[Tensor, dict[str, float]]:
@@ -247,6 +242,12 @@ def examine(brain: Brain, files: Sequence[Path], words: Words) -> dict[str, dict
     }
 
 
+def parted(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Those to learn from, those held out; a film is heard twice, and either learned from or held out."""
+    held = [file for number, file in enumerate(files) if number // 2 % HELD_OUT == HELD_OUT - 1]
+    return sorted(set(files) - set(held)), held
+
+
 def vocabulary(files: Sequence[Path], out: Path, start: Path | None) -> Words:
     """The words of all questions and answers; those of a run that goes on stay as they are."""
     path = out / "words.json"
@@ -291,12 +292,11 @@ def run(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     counts = {"world": args.worlds, "scene": args.scenes, "real": args.reals}
     files = prepare(Places(args.clips, args.images, args.labels, args.out), counts, args.jobs)
-    if len(files) < HELD_OUT:
-        raise BenchError(f"{len(files)} films are too few: give at least {HELD_OUT}, one in {HELD_OUT} is held out")
-    held = [
-        file for number, file in enumerate(files) if number // 2 % HELD_OUT == HELD_OUT - 1
-    ]  # a film is heard twice
-    kept = sorted(set(files) - set(held))
+    if len(files) < 2 * HELD_OUT:
+        raise BenchError(
+            f"{len(files)} hearings are too few: give {HELD_OUT} films or more, one in {HELD_OUT} is held out"
+        )
+    kept, held = parted(files)
     words = vocabulary(kept, args.out, args.start)
     brain = train(args, kept, words)
     write(brain, words, args.out, args.steps)

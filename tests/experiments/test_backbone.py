@@ -24,7 +24,7 @@ from vidtok.model.words import Words
 
 def borrowed(words: Words) -> Borrowed:
     """A tiny one with random weights."""
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="pip install 'vidtok[open]'")
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
         vocab_size=50, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,

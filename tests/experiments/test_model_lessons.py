@@ -226,11 +226,13 @@ def test_the_summary_tells_of_all_and_of_each_kind() -> None:
 
 
 def test_rows_that_were_kept_are_taken_up_again_and_of_another_model_refused(heard: Heard, tmp_path: Path) -> None:
-    job = Job("vidtok", "price 2", Pick("planted", 0, 0, 6), "of this build")
+    job = Job("vidtok", "price 2", Pick("planted", 0, 0, 6))
     said_all = [q.answer for q in heard.questions]
     Rows(tmp_path, KEY, {"model": "of this build"}).add(found := film_rows(job, heard, said_all, said_all))
     assert sum(each["right"] for each in found) == len(ASKED)
-    assert Rows(tmp_path, KEY, {"model": "of this build"}).all() == found
+    assert Rows(tmp_path, KEY, {"model": "of this build"}).all() == [
+        each | {"model": "of this build"} for each in found
+    ]
     with pytest.raises(BenchError, match="another --out"):
         Rows(tmp_path, KEY, {"model": "of another"})
 

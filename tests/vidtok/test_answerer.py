@@ -47,8 +47,7 @@ def watched(model: Answerer, canvases: list[Canvas], times: list[float]) -> Watc
     watch = model.watch(canvases[0], 10.0)
     for canvas, time_s in zip(canvases, times, strict=True):
         model.show(watch, canvas, time_s)
-        while told := model.take([watch]):
-            model.think(told)
+        model.catch_up([watch])
     return watch
 
 
@@ -89,8 +88,7 @@ def test_streams_read_together_are_read_as_each_alone(model: Answerer) -> None:
     for watch, canvases in zip(together, films, strict=True):
         for canvas, time_s in zip(canvases, (0.0, 0.4, 1.0), strict=True):
             model.show(watch, canvas, time_s)
-    while told := model.take(together):
-        model.think(told)
+    model.catch_up(together)
     assert all(close(a.kept, b.kept) for a, b in zip(alone, together, strict=True))
 
 
@@ -123,8 +121,7 @@ def test_only_times_between_things_count_not_how_long_the_stream_has_gone_on(
     late.told = begin(canvases[0], 10.0, later)[0]
     for canvas, time_s in zip(canvases, times, strict=True):
         model.show(late, canvas, later + time_s)
-        while told := model.take([late]):
-            model.think(told)
+        model.catch_up([late])
     assert torch.allclose(soon.kept.values, late.kept.values, atol=1e-4)
     assert np.allclose(answer_of(model, soon).looked, answer_of(model, late).looked, atol=1e-4)
 
@@ -170,8 +167,7 @@ def test_a_camera_that_travels_leaves_no_more_behind_than_the_history() -> None:
     sizes = []
     for k in range(12):
         model.show(watch, canvas, float(k))
-        while told := model.take([watch]):
-            model.think(told)
+        model.catch_up([watch])
         sizes.append(len(watch.kept))
         canvas = drawn(rng, canvas, 1.0, pan=Pan(200, 0))
     assert max(sizes) <= 3 + 3 + GRID.rows * GRID.cols + 4 + 2
@@ -226,8 +222,7 @@ def test_what_cannot_be_read_in_time_gives_way_to_what_is_newer(model: Answerer)
     room = [model.show(watch, canvas, float(k)) for k, canvas in enumerate(canvases)]
     assert room == [True] * MOST_WAITING + [False] * 3
     assert watch.waiting[-1].canvas is canvases[-1]
-    while told := model.take([watch]):
-        model.think(told)
+    model.catch_up([watch])
     assert watch.told is not None
     assert watch.told.canvas is canvases[-1]
 

@@ -97,7 +97,7 @@ class Mind:
         if sum(question.stream == stream for question in self._questions) >= MOST_QUESTIONS:
             raise ModelError(f"{stream}: {MOST_QUESTIONS} questions are being answered; ask again when one is done")
         watch = self._watches[stream]
-        question = _Question(stream, text, watch.taken + len(watch.waiting) + bool(len(watch.rest)))
+        question = _Question(stream, text, watch.taken + watch.behind)
         self._questions.append(question)
         self._work.set()
         try:
@@ -117,7 +117,7 @@ class Mind:
     def _rest_s(self) -> float | None:
         """How long until a stream that waits may be read; None where none waits."""
         now = asyncio.get_running_loop().time()
-        due = [self._due_s(name) for name, watch in self._watches.items() if watch.waiting or len(watch.rest)]
+        due = [self._due_s(name) for name, watch in self._watches.items() if watch.behind]
         return max(0.0, min(due) - now) if due else None
 
     def _due_s(self, stream: str) -> float:
@@ -132,8 +132,8 @@ class Mind:
         told = self._answerer.take(list(due.values()))
         if not told and not asked:
             return bool(urgent)
-        reading = {id(watch) for watch, _ in told if not (watch.waiting or len(watch.rest))}
-        self._read_s |= {name: now for name, watch in due.items() if id(watch) in reading}
+        whole = {id(watch) for watch, _ in told if not watch.behind}
+        self._read_s |= {name: now for name, watch in due.items() if id(watch) in whole}
         askings = [question.asking for question in asked if question.asking is not None]
         began = time.perf_counter()
         words = await asyncio.to_thread(self._answerer.think, told, askings)

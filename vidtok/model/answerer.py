@@ -54,6 +54,11 @@ class Watch:
     taken: int = 0  # canvases read so far, to their last token
     tokens: int = 0  # visual tokens read so far
 
+    @property
+    def behind(self) -> int:
+        """Canvases that have come and are not read to their last token."""
+        return len(self.waiting) + bool(len(self.rest))
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -121,10 +126,15 @@ class Answerer:
 
     def take(self, watches: Sequence[Watch]) -> list[tuple[Watch, Tokens]]:
         """Of each of these streams what is to be read next, if anything waits: no more than fits into one pass."""
-        waiting = [watch for watch in watches if watch.waiting or len(watch.rest)]
+        waiting = [watch for watch in watches if watch.behind]
         room = max(LEAST_TOKENS, MOST_TOKENS // max(1, len(waiting)))
         taken = ((watch, _taken(watch, room)) for watch in waiting)
         return [(watch, tokens) for watch, tokens in taken if len(tokens)]
+
+    def catch_up(self, watches: Sequence[Watch]) -> None:
+        """Read all that waits of these streams."""
+        while told := self.take(watches):
+            self.think(told)
 
     def begin(self, watch: Watch, text: str, now_s: float | None = None) -> Asking:
         """Ask about what was read so far; the stream keeps no trace of it."""
@@ -163,8 +173,7 @@ class Answerer:
 
     def ask(self, watch: Watch, text: str, now_s: float | None = None) -> Iterator[str | Answer]:
         """Words of the answer as they are found, then the whole. What waits is read first."""
-        while told := self.take([watch]):
-            self.think(told)
+        self.catch_up([watch])
         asking = self.begin(watch, text, now_s)
         while True:
             (word,) = self.think([], [asking])
@@ -176,7 +185,7 @@ class Answerer:
 def _taken(watch: Watch, room: int) -> Tokens:
     """The next tokens of a stream, of as many of its canvases as there is room for."""
     parts, count = [no_tokens()], 0
-    while count < room and (len(watch.rest) or watch.waiting):
+    while count < room and watch.behind:
         if not len(watch.rest):
             shown = watch.waiting.pop(0)
             assert watch.told is not None

@@ -35,7 +35,7 @@ class Store:
     """Room for so many tokens, filled from the front; what is filled stays, but for the clock of what is far."""
 
     def __init__(self, layers: int, heads: int, room: int) -> None:
-        self.used, self.room = 0, room
+        self.used = 0
         self.keys = torch.empty(layers, heads, room, HEAD)
         self.values = torch.empty(layers, heads, room, HEAD)
         self.time_s = np.empty(room)
@@ -162,14 +162,15 @@ def read(brain: Brain, kepts: Sequence[Kept], news: Sequence[New], looking: int 
     turn = brain.turn(torch.from_numpy(np.concatenate([_positions(new) for new in news]))[None])
     x, layers = torch.cat([new.x for new in news])[None], brain.each()
     for number, layer in enumerate(layers[:-1]):
-        found = _attended(streams, layer, number, x, turn, sizes)
+        found = _attended(streams, layer, number, x, turn, sizes, range(len(streams)))
         x = layer.use(x, torch.cat(found, 2))
     # What the last layer makes of a visual token nobody asks for: only words go through the whole of it.
     words = [k for k, new in enumerate(news) if new.words]
     found = _attended(streams, layers[-1], len(layers) - 1, x, turn, sizes, words)
     made = [x[0, :0]] * len(news)
     if words:
-        x = torch.cat([torch.split(x, sizes, 1)[k] for k in words], 1)
+        parts = torch.split(x, sizes, 1)
+        x = torch.cat([parts[k] for k in words], 1)
         x = brain.last(layers[-1].use(x, torch.cat(found, 2)))
         for k, each in zip(words, torch.split(x[0], [sizes[k] for k in words]), strict=True):
             made[k] = each
@@ -183,13 +184,13 @@ def _attended(
     x: Tensor,
     turn: Turn,
     sizes: list[int],
-    which: Sequence[int] | None = None,
+    which: Sequence[int],
 ) -> list[Tensor]:
-    """Keep the layer's keys and values of what is new; what some of the streams find there, all if not told which."""
+    """Keep the layer's keys and values of what is new; what those streams find there."""
     q, k, v = (torch.split(part, sizes, 2) for part in layer.asked(x, turn))
     for stream, key, value in zip(streams, k, v, strict=True):
         stream.keep(number, key, value)
-    return [streams[i].attend(number, q[i]) for i in (range(len(streams)) if which is None else which)]
+    return [streams[i].attend(number, q[i]) for i in which]
 
 
 def _positions(new: New) -> NDArray[np.float64]:
@@ -203,9 +204,9 @@ class _Stream:
     """One stream while it is read: where its new tokens go."""
 
     def __init__(self, kept: Kept, new: New, look: bool, brain: Brain) -> None:
-        n, self._new = len(new.time_s), new
+        n = len(new.time_s)
         store, first = kept.store, kept.count
-        if store.used != first or store.room < first + n:  # full, or somebody else has gone on from here
+        if store.used != first or len(store.time_s) < first + n:  # full, or somebody else has gone on from here
             store = store.holding(slice(first), first, n + SPARE)
         store.used = first + n
         rows = slice(first, first + n)
