@@ -1,6 +1,6 @@
 """Serving our own model: how late, how dear, for how long, and fair to whom?
 
-    python -m experiments.answering --clips DIR --out DIR [--quick] [--model DIR]
+    python -m experiments.answering --clips DIR --out DIR [--quick] [--model DIR] [--only PART ...]
 
     delay       a canvas comes --> it is in memory; a question --> its first word, its answer; 1 and 10 streams
     cost        CPU a second of video, against decoding, a whole vision tower and every frame's tokens
@@ -194,6 +194,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     args.seconds = extent.seconds
     films = timing.films(args)
     jobs = jobs_of([films[0], films[-1]] if args.quick else films, extent)
+    jobs = [job for job in jobs if job.part in args.only]
     build = bench.digest(args.model / "model.safetensors", args.model / "model.json")
     same = {"model": build, "seconds": extent.seconds, "repeats": extent.repeats, "turns": extent.turns}
     rows = bench.Rows(args.out, KEY, same)
@@ -213,6 +214,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = bench.parser("answering", __doc__)
     parser.add_argument("--model", type=Path, default=WEIGHTS, help="folder of model.safetensors and model.json")
+    parser.add_argument(
+        "--only", nargs="+", choices=_PARTS, default=list(_PARTS), metavar="PART", help="some parts alone"
+    )
     args = parser.parse_args(argv)
     args.size, args.fps = (256, 256), 10.0
     return args

@@ -302,7 +302,7 @@ SECTIONS = (
     Section(
         "cost",
         "Server CPU a second of video",
-        "Ours is session, receiver, canvas, and what has come read into the model every quarter of a second, or once a "
+        "Ours is session, receiver, canvas, and what has come read into the model every third of a second, or once a "
         "second. Video is H.264 decoded and made RGB, the whole of EfficientNet-lite0 on every frame, and every "
         "frame's 64 cells and gist read into the same model, a second's in one pass; at 1 fps it is encoded as one "
         "frame a second. CPU time of the process, one thread, in turn; `times_ours` is the geometric mean over clips "

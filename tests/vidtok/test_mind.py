@@ -187,6 +187,27 @@ def test_what_follows_closely_is_read_together_and_a_question_waits_for_nothing(
     run(go)
 
 
+def test_a_quick_camera_is_read_before_its_room_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vidtok.live.mind.PAUSE_S", 60.0)
+    canvases = list(film(np.random.default_rng(5), MOST_WAITING // 2 + 1))
+
+    async def go() -> None:
+        async with at_work(Mind(answerer())) as mind:
+            mind.join("a", canvases[0], 60.0)
+            mind.show("a", canvases[0], 0.0)
+            while mind.watch("a").taken < 1:
+                await asyncio.sleep(0.001)
+            for k, canvas in enumerate(canvases[1:-1], 1):
+                mind.show("a", canvas, k / 60)
+            await asyncio.sleep(0.05)
+            assert mind.watch("a").taken == 1
+            mind.show("a", canvases[-1], 1.0)
+            while mind.watch("a").taken < len(canvases):
+                await asyncio.sleep(0.001)
+
+    run(go)
+
+
 def test_a_canvas_of_another_size_is_refused() -> None:
     mind = Mind(answerer())
     mind.join("a", blank(Grid(96, 64)), 10.0)

@@ -12,6 +12,7 @@ much for two updates as for one. A question hears what had come before it was as
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -23,7 +24,7 @@ from vidtok.live.figures import Tally
 from vidtok.model.answerer import MOST_WAITING, Answer, Answerer, Asking, Watch
 
 MOST_QUESTIONS = 4  # of one stream at a time
-PAUSE_S = 0.25  # between two readings of a stream that nobody asks about
+PAUSE_S = 1 / 3  # between two readings of a stream that nobody asks about
 
 
 @dataclass(eq=False)
@@ -121,6 +122,8 @@ class Mind:
         return max(0.0, min(due) - now) if due else None
 
     def _due_s(self, stream: str) -> float:
+        if self.behind(stream) >= 0.5:
+            return -math.inf  # whatever the pause, a quick camera must not fill its room
         return self._read_s.get(stream, -PAUSE_S) + PAUSE_S
 
     async def _pass(self) -> bool:
