@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import nullcontext
 
+import pytest
+
 from edge_gate.source import Frame, open_source
 from transport import Role, Session
 from transport.adapters.connection import Connection
@@ -20,7 +22,9 @@ from vidtok.live.sender import Step
 from vidtok.tokenizer.edge import load_info
 
 
-def test_a_cut_path_is_found_again() -> None:
+def test_a_cut_path_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vidtok.live.edge._LAST_RETRY_S", 0.5)
+
     async def main() -> None:
         loop = asyncio.get_running_loop()
         tables = load_tables()
@@ -48,6 +52,10 @@ def test_a_cut_path_is_found_again() -> None:
                 refused.append(1)
                 raise PeerError("nobody there")
             ours, theirs = loopback_pair()
+            if len(refused) == 2:  # then a path is lost again before anybody has greeted on it
+                refused.append(1)
+                await theirs.close()
+                return ours
             paths.append(ours)
             serving.append(asyncio.create_task(host.accept(theirs)))
             return ours
@@ -63,7 +71,7 @@ def test_a_cut_path_is_found_again() -> None:
             edge = Edge(source)
             await edge.run(await again(), told, again)
         await asyncio.wait_for(asyncio.gather(*serving), 10)
-        assert (len(paths), len(receivers), len(refused)) == (2, 1, 2)
+        assert (len(paths), len(receivers), len(refused)) == (2, 1, 3)
         (receiver,) = receivers
         assert receiver.canvas is not None
         assert receiver.canvas.version >= steps[7].version

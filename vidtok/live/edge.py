@@ -19,7 +19,7 @@ from transport.adapters.connection import Connection
 from transport.adapters.endpoint import Endpoint
 from transport.adapters.registry import connect
 from transport.errors import ConnectionClosed, PeerError
-from transport.events import BaseLost, Closed, Connected, Suspended
+from transport.events import BaseLost, Closed, Connected, Resumed, Suspended
 from transport.session import Session
 from transport.states import Role, State
 from transport.trace import Trace
@@ -116,7 +116,7 @@ class Edge:
         self._tables, self._info = load_tables(), load_info()
         self._encoder = EdgeEncoder()
         self._encoder(np.zeros((self.grid.height, self.grid.width, 3), np.uint8))  # the first run is slow: not live
-        self._welcome = asyncio.Event()
+        self._welcome, self._resumed = asyncio.Event(), asyncio.Event()
         self._closed: Closed | None = None
 
     async def run(self, endpoint: Endpoint, on_step: OnStep | None = None, again: Again | None = None) -> None:
@@ -157,8 +157,13 @@ class Edge:
         rejoining: asyncio.Task[None] | None = None
         async for event in connection.events():
             if isinstance(event, Suspended) and again is not None:
-                rejoining = asyncio.create_task(_rejoin(connection, again))
-            if isinstance(event, Connected):
+                if rejoining is not None:
+                    rejoining.cancel()
+                self._resumed.clear()
+                rejoining = asyncio.create_task(_rejoin(connection, again, self._resumed))
+            if isinstance(event, Resumed):
+                self._resumed.set()
+            elif isinstance(event, Connected):
                 self._welcome.set()
             elif isinstance(event, Closed):
                 self._closed = event
@@ -201,14 +206,15 @@ class Edge:
             yield frame, due
 
 
-async def _rejoin(connection: Connection, again: Again) -> None:
-    """Connect anew, more and more patiently, until that works or the session has ended."""
+async def _rejoin(connection: Connection, again: Again, resumed: asyncio.Event) -> None:
+    """Connect anew, more and more patiently, until the other end has greeted or the session has ended."""
     wait_s = _FIRST_RETRY_S
     while connection.session.state is State.SUSPENDED:
         try:
             await connection.attach(await again())
-            return
-        except PeerError:
+            async with asyncio.timeout(_LAST_RETRY_S):  # a new path may be lost as well, before anybody greets on it
+                await resumed.wait()
+        except (PeerError, TimeoutError):
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _LAST_RETRY_S)
 
