@@ -1,6 +1,6 @@
 """A Node process with the JavaScript twin in it, and the words in which it is asked.
 
-this process --a line of JSON--> twin.mjs --> edge_gate/web/*.js
+this process --a line of JSON--> twin.mjs, or another driver --> edge_gate/web/*.js
              <--a line of JSON--
 """
 
@@ -35,10 +35,10 @@ class TwinError(Exception):
 class Twin:
     """A Node process that answers line by line."""
 
-    def __init__(self, node: str) -> None:
-        driver = Path(__file__).parent / "twin.mjs"
+    def __init__(self, node: str, driver: str = "twin.mjs") -> None:
+        script = Path(__file__).parent / driver
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "encoding": "utf-8"}
-        self.process = subprocess.Popen([node, str(driver)], **pipes)  # type: ignore[call-overload]
+        self.process = subprocess.Popen([node, str(script)], **pipes)  # type: ignore[call-overload]
 
     def ask(self, do: str, **request: Any) -> Any:
         timer = threading.Timer(SECONDS, self.process.kill)
