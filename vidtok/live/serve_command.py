@@ -10,9 +10,7 @@ import argparse
 import asyncio
 import os
 import secrets
-import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from ssl import SSLContext
 from typing import Any
@@ -123,6 +121,7 @@ def _add_telling(parser: argparse.ArgumentParser) -> None:
 def _serve(args: argparse.Namespace) -> None:
     from edge_gate.budget import Caps
     from transport.adapters.admission import is_loopback
+    from vidtok.live.ending import told_to_end
     from vidtok.live.server import serve
     from vidtok.live.talk import Talk, json_row
 
@@ -140,7 +139,7 @@ def _serve(args: argparse.Namespace) -> None:
     extras |= {"page": not args.no_page, "tls": _tls(args, report)}
 
     async def until_told() -> None:
-        with _signals() as told:
+        with told_to_end() as told:
             await serve(args.host, args.port, token=token, report=report, caps=caps, told_to_end=told, **extras)
 
     asyncio.run(until_told())
@@ -182,21 +181,3 @@ def _workers(args: argparse.Namespace) -> int | None:
     if args.model != "built-in":
         raise UsageError(f"--workers {args.workers}: runs the built-in model only, not --model {args.model}")
     return number
-
-
-@contextmanager
-def _signals() -> Iterator[asyncio.Event]:
-    """An event that the first SIGTERM or SIGINT sets; the second ends the process as it does without us."""
-    told, loop = asyncio.Event(), asyncio.get_running_loop()
-
-    def heard(number: int, _: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        loop.call_soon_threadsafe(told.set)
-
-    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield told
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
