@@ -9,18 +9,38 @@ from collections.abc import Iterator
 import pytest
 
 from tests.vidtok.fakes import GOLDEN, tables
+from tests.vidtok.tagging import Tagged
 from tests.vidtok.twin import Twin, based
+from vidtok.entropy import load_tables
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Where Node.js is."""
+    found = shutil.which("node")
+    if found is None:
+        why = "node is not on the PATH: install Node.js 20 or newer to test edge_gate/web"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+    return found
 
 
 @pytest.fixture(scope="module")
-def twin() -> Iterator[Twin]:
-    node = shutil.which("node")
-    if node is None:
-        why = "node is not on the PATH: install Node.js 20 or newer to test edge_gate/web"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+def twin(node: str) -> Iterator[Twin]:
     started = Twin(node)
     try:
         assert started.ask("tables", bytes=based((GOLDEN / "tables.bin").read_bytes())) == based(tables().digest)
         yield started
+    finally:
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def sender_twin(node: str) -> Iterator[Tagged]:
+    """The gate and the sender, with the tables that ship."""
+    started = Twin(node, "twin_sender.mjs")
+    try:
+        tagged = Tagged(started)
+        tagged.ask("tables", bytes=load_tables().to_bytes())
+        yield tagged
     finally:
         started.close()
