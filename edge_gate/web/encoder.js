@@ -86,19 +86,39 @@ export class EdgeEncoder {
  * @param {number} wide
  * @param {Float32Array} out
  */
-export function padToGrid({ data, width, height, channels }, high, wide, out) {
+export function padToGrid(pixels, high, wide, out) {
+  const { data, width, height, channels } = pixels;
   const plane = high * wide;
+  const words = channels === 4 && data.byteOffset % 4 === 0 ? new Int32Array(data.buffer, data.byteOffset) : null;
   for (let row = 0; row < high; row++) {
     const to = row * wide;
-    let from = Math.min(row, height - 1) * width * channels;
-    for (let place = to; place < to + width; place++, from += channels) {
-      out[place] = LIGHT[data[from]];
-      out[plane + place] = LIGHT[data[from + 1]];
-      out[2 * plane + place] = LIGHT[data[from + 2]];
-    }
+    const from = Math.min(row, height - 1) * width;
+    if (words) fillWords(words, from, out, to, width, plane);
+    else fillBytes(data, from * channels, channels, out, to, width, plane);
     for (let colour = to; width < wide && colour < 3 * plane; colour += plane) {
       out.fill(out[colour + width - 1], colour + width, colour + wide);
     }
+  }
+}
+
+/** @param {Int32Array} words @param {number} from @param {Float32Array} out @param {number} to @param {number} count
+ * @param {number} plane */
+function fillWords(words, from, out, to, count, plane) {
+  for (let place = to; place < to + count; place++) {
+    const word = words[from++];
+    out[place] = LIGHT[word & 255];
+    out[plane + place] = LIGHT[(word >>> 8) & 255];
+    out[2 * plane + place] = LIGHT[(word >>> 16) & 255];
+  }
+}
+
+/** @param {Uint8Array | Uint8ClampedArray} data @param {number} from @param {number} channels @param {Float32Array} out
+ * @param {number} to @param {number} count @param {number} plane */
+function fillBytes(data, from, channels, out, to, count, plane) {
+  for (let place = to; place < to + count; place++, from += channels) {
+    out[place] = LIGHT[data[from]];
+    out[plane + place] = LIGHT[data[from + 1]];
+    out[2 * plane + place] = LIGHT[data[from + 2]];
   }
 }
 

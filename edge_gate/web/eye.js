@@ -129,7 +129,7 @@ export class Eye {
     const latents = steady(gate.latents, seen, this.weights, settings.jump, settings.blend);
     let { quiet } = gate;
     if (gate.latents !== null) {
-      const restless = novelty(latents, gate.latents, null, this.weights, EDGES, settings);
+      const restless = novelty(latents, gate.latents, null, this.weights, settings);
       quiet = quiet.watched(restless, timeS, settings);
     }
     const { gist, gistTimeS } = await this.#gist(timeS);

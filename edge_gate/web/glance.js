@@ -13,7 +13,7 @@ const { abs, fround, max, min } = Math;
 
 const GLANCE_BLOCK = 8; // pixels on a side of a thumbnail's pixel
 const OTHER_COLOUR = 0.6; // what a change of one colour counts, against one of all three
-const EVERY_OTHER = 0x00ff00ff; // bytes of a word
+const EVEN = 0x00ff00ff; // red and blue of a word
 
 /**
  * A picture, row by row: red, green and blue of each pixel, and what may come fourth.
@@ -48,28 +48,29 @@ export function thumbnail(pixels) {
 }
 
 /**
- * Four bytes at a time, two to a sum: a canvas's picture. Words have their first byte lowest wherever browsers run.
+ * Four bytes at a time: a canvas's picture. Words have their first byte lowest wherever browsers run; what a sum of
+ * green and alpha loses at its top is alpha's.
  *
  * @param {Pixels} pixels
  * @param {Thumbnail} small
  */
 function sumWords({ data, width }, { rows, cols, data: means }) {
-  const words = new Uint32Array(data.buffer, data.byteOffset, data.length >> 2);
+  const words = new Int32Array(data.buffer, data.byteOffset, data.length >> 2);
   for (let row = 0, to = 0; row < rows; row++) {
     for (let col = 0; col < cols; col++, to += 3) {
-      let redAndBlue = 0;
-      let green = 0;
+      let all = 0;
+      let even = 0;
       let at = row * GLANCE_BLOCK * width + col * GLANCE_BLOCK;
       for (let down = 0; down < GLANCE_BLOCK; down++, at += width) {
-        for (let place = at; place < at + GLANCE_BLOCK; place++) {
-          const word = words[place];
-          redAndBlue = (redAndBlue + (word & EVERY_OTHER)) | 0;
-          green = (green + ((word >>> 8) & 255)) | 0;
-        }
+        const [a, b, c, d] = [words[at], words[at + 1], words[at + 2], words[at + 3]];
+        const [e, f, g, h] = [words[at + 4], words[at + 5], words[at + 6], words[at + 7]];
+        all = (all + a + b + c + d + e + f + g + h) | 0;
+        even = (even + (a & EVEN) + (b & EVEN) + (c & EVEN) + (d & EVEN)) | 0;
+        even = (even + (e & EVEN) + (f & EVEN) + (g & EVEN) + (h & EVEN)) | 0;
       }
-      means[to] = (redAndBlue & 0xffff) / 64;
-      means[to + 1] = green / 64;
-      means[to + 2] = (redAndBlue >>> 16) / 64;
+      means[to] = (even & 0xffff) / 64;
+      means[to + 1] = (((all - even) >>> 8) & 0xffff) / 64;
+      means[to + 2] = (even >>> 16) / 64;
     }
   }
 }
@@ -149,8 +150,11 @@ function change({ rows, cols, data: before }, { data: small }) {
       const red = fround(small[place] - fround(before[place] * gain));
       const green = fround(small[place + 1] - fround(before[place + 1] * gain));
       const blue = fround(small[place + 2] - fround(before[place + 2] * gain));
-      brighter = max(brighter, abs(fround(fround(fround(red + green) + blue) / 3)));
-      coloured = max(coloured, abs(red), abs(green), abs(blue));
+      const all = abs(fround(fround(fround(red + green) + blue) / 3));
+      if (all > brighter) brighter = all;
+      if (abs(red) > coloured) coloured = abs(red);
+      if (abs(green) > coloured) coloured = abs(green);
+      if (abs(blue) > coloured) coloured = abs(blue);
     }
   }
   return max(brighter, OTHER_COLOUR * coloured);

@@ -57,10 +57,10 @@ export function quantise(latents) {
  * Values as the latents in the middle of their bins.
  *
  * @param {Uint8Array} values
- * @param {Float32Array} [out] where to write them
  * @returns {Float32Array}
  */
-export function dequantise(values, out = new Float32Array(values.length)) {
+export function dequantise(values) {
+  const out = new Float32Array(values.length);
   for (let place = 0; place < values.length; place++) out[place] = MIDDLES[values[place]];
   return out;
 }

@@ -88,7 +88,9 @@ export function remember(memory, latents, grid, timeS, edges) {
     }
     glimpse[to++] = age;
     around(change, grid, cell);
-    glimpse[to++] = flat(near.reduce(largest));
+    let most = near[0];
+    for (let place = 1; place < near.length; place++) most = max(most, near[place]);
+    glimpse[to++] = flat(most);
     glimpse[to++] = flat(mean(near, 0, near.length));
     for (let each = 0; each < whole.length; each++) glimpse[to++] = whole[each];
     for (let place = cell * edges[levels]; place < cell * edges[levels] + COARSE; place++) {
@@ -107,9 +109,6 @@ export function remember(memory, latents, grid, timeS, edges) {
   return { glimpse, memory: { latents, usual, spread, restless, sinceS: last.sinceS, timeS } };
 }
 
-/** @param {number} most @param {number} each */
-const largest = (most, each) => max(most, each);
-
 /** A cell and its neighbours. */
 const near = new Float32Array(9);
 
@@ -121,11 +120,12 @@ const near = new Float32Array(9);
  * @param {number} cell
  */
 function around(change, { rows, cols }, cell) {
-  const [row, col] = [Math.floor(cell / cols), cell % cols];
-  for (let place = 0; place < 9; place++) {
-    const y = row + Math.floor(place / 3) - 1;
-    const x = col + (place % 3) - 1;
-    near[place] = y >= 0 && y < rows && x >= 0 && x < cols ? change[y * cols + x] : 0;
+  const row = Math.floor(cell / cols);
+  const col = cell % cols;
+  for (let y = row - 1, place = 0; y <= row + 1; y++) {
+    for (let x = col - 1; x <= col + 1; x++, place++) {
+      near[place] = y >= 0 && y < rows && x >= 0 && x < cols ? change[y * cols + x] : 0;
+    }
   }
 }
 

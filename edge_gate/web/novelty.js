@@ -6,10 +6,11 @@
  *                                               --losses--> what every edit would spare the model
  *
  * Numbers of cells lie in one Float32Array, cell after cell, and are computed in float32 as numpy does; only the
- * exponential may differ in its last bit. A cell of `depth` levels holds what is before edges[depth]; no depth at all
+ * exponential may differ in its last bit. A cell of `depth` levels holds what is before EDGES[depth]; no depth at all
  * says that everything is held. Our camera stands still: grids that move over the scene are Python's only.
  */
 
+import { CHANNELS, EDGES, LEVELS, MIDDLES } from "./levels.js";
 import { byLevel, pairwise } from "./sums.js";
 
 const { fround, max, min } = Math;
@@ -62,24 +63,22 @@ function lineOf(size) {
  * @param {Float32Array} held the canvas's
  * @param {Uint8Array | null} depth
  * @param {Float32Array} weights how much each latent counts
- * @param {readonly number[]} edges
  * @param {GateConfig} config
  * @returns {Float32Array}
  */
-export function novelty(latents, held, depth, weights, edges, config) {
+export function novelty(latents, held, depth, weights, config) {
   const size = weights.length;
   const score = new Float32Array(latents.length / size);
   const floor = fround(config.floor);
   const scale = fround(config.scale);
-  const totals = edges.map((edge) => shareOf(weights, edge));
-  const whole = edges.length - 1;
+  const totals = EDGES.map((edge) => shareOf(weights, edge));
   for (let cell = 0; cell < score.length; cell++) {
-    const levels = depth === null ? whole : depth[cell];
+    const levels = depth === null ? LEVELS : depth[cell];
     if (levels === 0) {
       score[cell] = 1;
       continue;
     }
-    const distance = fround(squares(latents, held, weights, cell * size, edges[levels]) / totals[levels]);
+    const distance = fround(squares(latents, held, weights, cell * size, EDGES[levels]) / totals[levels]);
     const above = fround(max(fround(distance - floor), 0) / scale);
     score[cell] = above === 0 ? 0 : 1 - fround(Math.exp(-above));
   }
@@ -116,57 +115,79 @@ function squares(seen, held, weights, at, end) {
 }
 
 /**
- * How far the model's knowledge of each cell is from what is seen: weighted squared distances, `levels` numbers a
- * cell; a level that is not held reads as zeros.
+ * How far the model's knowledge of each cell is from what is seen: squared distances, `levels` numbers a cell; a level
+ * that is not held reads as zeros. Cells out of sight count as known.
  *
  * @typedef {object} Losses
  * @property {number} levels
- * @property {Float32Array} now as the canvas stands; what noise explains does not count
+ * @property {Float32Array} missed as the canvas stands; all numbers count alike, the others below by their weights
+ * @property {Float32Array} now the same, but what noise explains does not count
  * @property {Float32Array} blank were the level not held
  * @property {Float32Array} told were it told now
  */
+
+/** One cell's numbers of each kind of loss. */
+const terms = [0, 1, 2, 3].map(() => new Float32Array(CHANNELS));
 
 /**
  * Weigh what is seen against what the canvas holds.
  *
  * @param {Float32Array} latents
- * @param {Float32Array} rounded what would be told
- * @param {Float32Array} held
- * @param {Uint8Array} depth
+ * @param {Uint8Array} values what would be told
+ * @param {{ values: Uint8Array, depth: Uint8Array }} base
+ * @param {Float32Array} shown the share of each cell that is in sight
  * @param {Float32Array} weights
- * @param {readonly number[]} edges
  * @param {number} noise a squared difference of that much from what is held is none
  * @returns {Losses}
  */
-export function losses(latents, rounded, held, depth, weights, edges, noise) {
-  const size = weights.length;
-  const levels = edges.length - 1;
-  const count = depth.length * levels;
-  const [now, blank, told] = [new Float32Array(count), new Float32Array(count), new Float32Array(count)];
-  const terms = lineOf(size);
+export function losses(latents, values, base, shown, weights, noise) {
+  const count = shown.length * LEVELS;
+  const [missed, now, blank, told] = terms.map(() => new Float32Array(count));
   const explained = fround(noise);
-  for (let cell = 0; cell < depth.length; cell++) {
-    const at = cell * size;
-    const to = cell * levels;
-    for (let place = 0; place < size; place++) {
-      const seen = latents[at + place];
-      terms[place] = fround(seen * seen) * weights[place];
-    }
-    byLevel(terms, edges, blank, to);
-    const known = edges[depth[cell]]; // what is not held counts as were it blank
-    for (let place = 0; place < known; place++) {
-      const missing = fround(latents[at + place] - held[at + place]);
-      terms[place] = max(fround(fround(missing * missing) - explained), 0) * weights[place];
-    }
-    byLevel(terms, edges, now, to);
-    for (let place = 0; place < size; place++) {
-      const off = fround(latents[at + place] - rounded[at + place]);
-      terms[place] = fround(off * off) * weights[place];
-    }
-    byLevel(terms, edges, told, to);
-    for (let level = to; level < to + levels; level++) if (told[level] > blank[level]) told[level] = blank[level];
+  for (let cell = 0; cell < shown.length; cell++) {
+    if (shown[cell] === 0) continue;
+    const depth = base.depth[cell];
+    weighCell(latents, values, base.values, cell * CHANNELS, EDGES[depth], weights, explained);
+    const to = cell * LEVELS;
+    byLevel(terms[0], EDGES, missed, to);
+    byLevel(terms[1], EDGES, now, to);
+    byLevel(terms[2], EDGES, blank, to);
+    byLevel(terms[3], EDGES, told, to);
+    for (let level = to; level < to + LEVELS; level++) if (told[level] > blank[level]) told[level] = blank[level];
   }
-  return { levels, now, blank, told };
+  return { levels: LEVELS, missed, now, blank, told };
+}
+
+/**
+ * Fill `terms` with one cell's numbers.
+ *
+ * @param {Float32Array} latents
+ * @param {Uint8Array} values
+ * @param {Uint8Array} held
+ * @param {number} at where the cell's numbers begin
+ * @param {number} known so many are held
+ * @param {Float32Array} weights
+ * @param {number} explained
+ */
+function weighCell(latents, values, held, at, known, weights, explained) {
+  const [missed, now, blank, told] = terms;
+  for (let place = 0; place < CHANNELS; place++) {
+    const weight = weights[place];
+    const seen = latents[at + place];
+    const all = fround(fround(seen * seen) * weight);
+    const off = fround(seen - MIDDLES[values[at + place]]);
+    blank[place] = all;
+    told[place] = fround(off * off) * weight;
+    if (place < known) {
+      const difference = fround(seen - MIDDLES[held[at + place]]);
+      const squared = fround(difference * difference);
+      missed[place] = squared;
+      now[place] = squared > explained ? fround(squared - explained) * weight : 0;
+    } else {
+      missed[place] = seen * seen;
+      now[place] = all;
+    }
+  }
 }
 
 /**
@@ -206,32 +227,6 @@ export function refineGain({ levels, blank, told }, depth) {
     }
   }
   return gain;
-}
-
-/**
- * The squared distance of each cell from what is held of it, level by level; from zero where nothing is.
- *
- * @param {Float32Array} latents
- * @param {Float32Array} held
- * @param {Uint8Array} depth
- * @param {readonly number[]} edges
- * @returns {Float32Array}
- */
-export function missed(latents, held, depth, edges) {
-  const levels = edges.length - 1;
-  const size = edges[levels];
-  const out = new Float32Array(depth.length * levels);
-  const terms = lineOf(size);
-  for (let cell = 0; cell < depth.length; cell++) {
-    const at = cell * size;
-    const known = edges[depth[cell]];
-    for (let place = 0; place < size; place++) {
-      const missing = fround(latents[at + place] - (place < known ? held[at + place] : 0));
-      terms[place] = missing * missing;
-    }
-    byLevel(terms, edges, out, cell * levels);
-  }
-  return out;
 }
 
 /**

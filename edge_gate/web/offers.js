@@ -2,11 +2,12 @@
 /**
  * What one frame could send and what that would spare the model: twin of what vidtok/live/sender.py offers its budget.
  *
- *     losses, how long they last, chances of an event --offerOf--> gain of every edit --buy--> ...
+ *     losses, how long they last, chances of an event --gainsOf--> gain of every edit --offerOf--> the same with bits
  */
 
 import { GIST_EDGES, dequantise } from "./levels.js";
 import { refineGain, renewal, setGain } from "./novelty.js";
+import { valueCosts } from "./payload.js";
 
 /** @typedef {import("./budget.js").GistOffer} GistOffer */
 /** @typedef {import("./budget.js").Offer} Offer */
@@ -16,27 +17,33 @@ const { fround } = Math;
 const FAINT = fround(1.4); // squared distance of a cell of which half of an alert is worth telling; rounding makes 1
 
 /**
- * What every edit would spare the model while it lasts, and what it tells of an event.
+ * What every edit would spare the model while it lasts, `levels` numbers a cell, and what it tells of an event.
  *
+ * @typedef {object} Gains
+ * @property {Float32Array} set of setting a cell afresh to 1, 2, ... levels
+ * @property {Float32Array} refine of refining it to as many
+ * @property {Float32Array} alert what of each cell's gain is for the event alone
+ */
+
+/**
  * @param {import("./novelty.js").Losses} losses
- * @param {Float32Array} missed squared distance from what is held, a number a level of each cell
  * @param {import("./network.js").Verdict} verdict
  * @param {Float32Array} factor what everything of a cell counts
  * @param {Float32Array} shown the share of a cell that is in sight
- * @param {Float32Array} setBits
  * @param {Uint8Array} depth
  * @param {import("./settings.js").SendConfig} config
- * @returns {{ offer: Offer, alert: Float32Array }} what of each cell's gain is for the event alone
+ * @returns {Gains}
  */
-export function offerOf(losses, missed, { lastsS, event }, factor, shown, setBits, depth, config) {
-  const { levels } = losses;
-  const offer = { levels, setGain: setGain(losses), refineGain: refineGain(losses, depth), setBits, depth };
+export function gainsOf(losses, { lastsS, event }, factor, shown, depth, config) {
+  const { levels, missed } = losses;
+  const [set, refine] = [setGain(losses), refineGain(losses, depth)];
   const worth = fround(config.alert);
   const alert = new Float32Array(depth.length);
   for (let cell = 0; cell < depth.length; cell++) {
     const lasts = fround(shown[cell] * fround(lastsS[cell] * factor[cell]));
     const told = fround(fround(shown[cell] * worth) * fround(event[cell] * factor[cell]));
-    const [first, end] = [cell * levels, (cell + 1) * levels];
+    const first = cell * levels;
+    const end = first + levels;
     let all = 0;
     for (let place = first; place < end; place++) all = fround(all + missed[place]);
     const most = fround(all + FAINT);
@@ -45,11 +52,34 @@ export function offerOf(losses, missed, { lastsS, event }, factor, shown, setBit
       far = fround(far + missed[place]);
       alert[cell] = told * fround(far / most);
       const allowed = place - first < config.levels;
-      offer.setGain[place] = allowed ? fround(offer.setGain[place] * lasts) + alert[cell] : 0;
-      offer.refineGain[place] = allowed ? offer.refineGain[place] * lasts : 0;
+      set[place] = allowed ? fround(set[place] * lasts) + alert[cell] : 0;
+      refine[place] = allowed ? refine[place] * lasts : 0;
     }
   }
-  return { offer, alert };
+  return { set, refine, alert };
+}
+
+/**
+ * The gains with the bits that they cost. What does not even spare a token's price is not worth the counting.
+ *
+ * @param {Gains} gains
+ * @param {number} tokenPrice
+ * @param {import("./canvas.js").Canvas} base
+ * @param {Uint8Array} values
+ * @param {import("./entropy.js").Tables} tables
+ * @returns {Offer}
+ */
+export function offerOf({ set, refine }, tokenPrice, base, values, tables) {
+  const { depth } = base;
+  const levels = set.length / depth.length;
+  const wanted = new Uint8Array(depth.length);
+  for (let cell = 0, place = 0; cell < depth.length; cell++) {
+    for (let level = 0; level < levels; level++, place++) {
+      if (set[place] > tokenPrice || refine[place] > tokenPrice) wanted[cell] = 1;
+    }
+  }
+  const setBits = valueCosts(base, values, wanted, tables);
+  return { levels, setGain: set, refineGain: refine, setBits, depth };
 }
 
 /**

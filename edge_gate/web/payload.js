@@ -332,20 +332,23 @@ function cost({ symbols, cumulative }, context, symbol) {
 }
 
 /**
- * About how many bits each level's values would cost now, LEVELS numbers a cell, neighbours taken as in `values`.
+ * About how many bits each level's values would cost now, LEVELS numbers a cell, neighbours taken as in `values`;
+ * none for cells that are not `wanted`.
  *
  * @param {Canvas} before
  * @param {Uint8Array} values
+ * @param {Uint8Array} wanted
  * @param {Tables} tables
  * @returns {Float32Array}
  */
-export function valueCosts(before, values, tables) {
+export function valueCosts(before, values, wanted, tables) {
   const { rows, cols } = before.grid;
   const costs = tables.costs.value;
   const bits = new Float32Array(rows * cols * LEVELS);
   const terms = new Float32Array(CHANNELS);
   for (let row = 0, cell = 0; row < rows; row++) {
     for (let col = 0; col < cols; col++, cell++) {
+      if (!wanted[cell]) continue;
       const alone = row === 0 && col === 0;
       const at = cell * CHANNELS;
       const left = (col > 0 ? cell - 1 : cell - cols) * CHANNELS; // a side that is not there leaves it to the other

@@ -23,11 +23,11 @@ import { diff, split, tokensOf } from "./codec.js";
 import { LocalProtocolError } from "./errors.js";
 import { Eye } from "./eye.js";
 import { Floor } from "./floor.js";
-import { CHANNELS, EDGES, LEVELS, dequantise } from "./levels.js";
+import { EDGES, LEVELS, dequantise } from "./levels.js";
 import { asked } from "./memory.js";
-import { coverage, losses, missed, novelty } from "./novelty.js";
-import { gistOfferOf, offerOf } from "./offers.js";
-import { encodePayload, gistCosts, valueCosts } from "./payload.js";
+import { coverage, losses, novelty } from "./novelty.js";
+import { gainsOf, gistOfferOf, offerOf } from "./offers.js";
+import { encodePayload, gistCosts } from "./payload.js";
 import { settingsOf } from "./settings.js";
 import { NO_WISHES, counts, readWishes, sameWishes } from "./wishes.js";
 
@@ -44,6 +44,7 @@ import { NO_WISHES, counts, readWishes, sameWishes } from "./wishes.js";
 /** @typedef {import("./eye.js").View} View */
 /** @typedef {import("./glance.js").Pixels} Pixels */
 /** @typedef {import("./network.js").Verdict} Verdict */
+/** @typedef {import("./novelty.js").Losses} Losses */
 /** @typedef {import("./settings.js").SendConfig} SendConfig */
 
 const { ceil, fround, max, min } = Math;
@@ -83,7 +84,7 @@ const TRIES = 4; // at fitting the payload into what may be spent
  * @typedef {object} Step
  * @property {number} version the newest handed to the session
  * @property {boolean} looked the tokenizer ran
- * @property {Float32Array} score novelty of each cell
+ * @property {Float32Array} score novelty of each cell, worked out when it is read
  * @property {Uint8Array} kind what was sent of each cell
  * @property {number} tokens
  * @property {number} payloadBytes
@@ -122,8 +123,6 @@ export class Sender {
   #inSight;
   #counted;
   #visible;
-  #held;
-  #rounded;
   #alarm = 0;
   #toldS = 0;
   #busy = false;
@@ -154,8 +153,6 @@ export class Sender {
     this.#inSight = Uint8Array.from(this.#shown, (share) => Number(share >= fround(this.config.gate.coverage)));
     this.#counted = this.#shown.map((share, cell) => share * this.#inSight[cell]);
     this.#visible = visible(this.canvas);
-    this.#held = new Float32Array(this.#shown.length * CHANNELS);
-    this.#rounded = new Float32Array(this.#held.length);
   }
 
   /** What the tokenizer saw last. @returns {View | null} */
@@ -266,35 +263,34 @@ export class Sender {
     const { view } = this;
     if (view === null) throw new LocalProtocolError("tell() before the first look()");
     const quietS = this.#eye.quietS(timeS);
-    let base, unlike, said;
+    let base, loss, said;
     do {
       base = this.#base(now);
       if (this.#isSettled(base, view, timeS)) return this.#report(null, null, 0);
-      dequantise(base.values, this.#held);
-      unlike = missed(view.latents, this.#held, base.depth, EDGES);
+      loss = losses(view.latents, view.values, base, this.#shown, this.#eye.weights, this.config.gate.noise);
       if (this.#network === null) break;
-      const question = asked(view.glimpse, unlike, base.depth, quietS, this.#shown, EDGES);
+      const question = asked(view.glimpse, loss.missed, base.depth, quietS, this.#shown, EDGES);
       said = await this.#network.judge(question, this.grid.rows, this.grid.cols);
     } while (this.session.base(now) !== base.version);
     const verdict = this.#judge(said, quietS, timeS);
-    const offer = this.#offer(view, base, unlike, verdict);
+    const gains = this.#gains(base, loss, verdict);
     const left = this.ledger.left(timeS);
     const funds = this.#funds(left, now);
     const due = this.#floor.due(base.changed, this.#inSight, timeS, ceil(funds.tokens / 2));
-    for (let place = 0; due !== null && place < offer.setGain.length; place++) {
-      if (due[(place / LEVELS) | 0]) offer.setGain[place] += RENEWAL;
+    for (let place = 0; due !== null && place < gains.set.length; place++) {
+      if (due[(place / LEVELS) | 0]) gains.set[place] += RENEWAL;
     }
+    const offer = offerOf(gains, this.config.tokenPrice, base, view.values, this.#tables);
     const { edits, parts } = this.#choose(view, base, offer, funds, left);
-    const score = this.#score(view, base);
     if (parts.length === 0) {
       if (funds.bits >= SMALL_BITS / 2 && funds.tokens > 1) this.#settle(base, view, quietS, timeS);
-      return this.#report(score, null, 0);
+      return this.#report(() => this.#score(view, base), null, 0);
     }
     this.ledger.spend(timeS, wireBits(parts), tokensOf(edits));
     const first = this.session.nextVersion;
     const sent = this.#send(base, parts, timeS, now);
     this.#floor.sent(first, this.session.nextVersion, timeS);
-    return this.#report(score, edits, sent);
+    return this.#report(() => this.#score(view, base), edits, sent);
   }
 
   /** @param {number} now */
@@ -308,12 +304,6 @@ export class Sender {
     if (base === undefined) throw new LocalProtocolError(`version ${version} is the session's base, but not our own`);
     this.canvas = base;
     return base;
-  }
-
-  /** @param {View} view @param {Canvas} base */
-  #score(view, base) {
-    const score = novelty(view.latents, this.#held, base.depth, this.#eye.weights, EDGES, this.config.gate);
-    return score.map((each, cell) => each * this.#counted[cell]);
   }
 
   /**
@@ -338,18 +328,13 @@ export class Sender {
     return { lastsS, event: fresh };
   }
 
-  /** @param {View} view @param {Canvas} base @param {Float32Array} unlike @param {Verdict} verdict */
-  #offer(view, base, unlike, verdict) {
-    const loss = losses(
-      view.latents, dequantise(view.values, this.#rounded), this.#held, base.depth,
-      this.#eye.weights, EDGES, this.config.gate.noise,
-    );
+  /** @param {Canvas} base @param {Losses} loss @param {Verdict} verdict */
+  #gains(base, loss, verdict) {
     const interest = fround(this.interest);
     const factor = counts(this.wishes, this.#inSight, this.grid, CELL).map((count) => count * interest);
-    const bits = valueCosts(base, view.values, this.#tables);
-    const { offer, alert } = offerOf(loss, unlike, verdict, factor, this.#counted, bits, base.depth, this.config);
-    this.#expected = alert;
-    return offer;
+    const gains = gainsOf(loss, verdict, factor, this.#counted, base.depth, this.config);
+    this.#expected = gains.alert;
+    return gains;
   }
 
   /**
@@ -464,22 +449,30 @@ export class Sender {
   }
 
   /**
-   * @param {Float32Array | null} score
+   * @param {(() => Float32Array) | null} weighed the score, for whoever wants to see it
    * @param {Patch | null} edits
    * @param {number} payloadBytes
    * @returns {Step}
    */
-  #report(score, edits, payloadBytes) {
+  #report(weighed, edits, payloadBytes) {
     const cells = this.#shown.length;
     return {
       version: this.canvas.version,
       looked: this.#eye.looked,
-      score: score ?? new Float32Array(cells),
       kind: edits === null ? new Uint8Array(cells) : edits.kind,
       tokens: edits === null ? 0 : tokensOf(edits),
       payloadBytes,
       alarm: this.#alarm,
+      get score() {
+        return weighed === null ? new Float32Array(cells) : weighed();
+      },
     };
+  }
+
+  /** @param {View} view @param {Canvas} base */
+  #score(view, base) {
+    const score = novelty(view.latents, dequantise(base.values), base.depth, this.#eye.weights, this.config.gate);
+    return score.map((each, cell) => each * this.#counted[cell]);
   }
 }
 

@@ -10,9 +10,7 @@ Networks and transport are Python's in both: what is compared is everything betw
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -25,7 +23,7 @@ from edge_gate.network import GateNetwork, Verdict
 from edge_gate.novelty import GateConfig
 from edge_gate.scene import Scene
 from tests.vidtok.tagging import Map, Tagged, number
-from tests.vidtok.twin import Twin, TwinError
+from tests.vidtok.twin import TwinError
 from transport.events import BaseLost, Event, FeedbackReceived, Refresh
 from transport.session import Session
 from transport.states import Role
@@ -37,21 +35,6 @@ from vidtok.live.sender import SendConfig, Sender, Step, hello
 from vidtok.tokenizer.edge import EdgeEncoder, load_info
 
 LOGARITHM = 1e-5  # how far two languages' logarithms may be apart, after what the network is told was made of them
-
-
-@pytest.fixture(scope="module")
-def twin() -> Iterator[Tagged]:
-    node = shutil.which("node")
-    if node is None:
-        why = "node is not on the PATH: install Node.js 20 or newer to test edge_gate/web"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
-    started = Twin(node, "twin_sender.mjs")
-    try:
-        tagged = Tagged(started)
-        tagged.ask("tables", bytes=load_tables().to_bytes())
-        yield tagged
-    finally:
-        started.close()
 
 
 @cache
@@ -163,8 +146,8 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_every_frame_of_a_film_is_sent_alike(twin: Tagged, case: Case) -> None:
-    pair = Pair(twin, case)
+def test_every_frame_of_a_film_is_sent_alike(sender_twin: Tagged, case: Case) -> None:
+    pair = Pair(sender_twin, case)
     pair.play()
     reasons = set(np.concatenate([why.ravel() for why in pair.reasons]).tolist())
     assert reasons >= set(case.expects), f"this film tests less than it is there for: {sorted(map(Why, reasons))}"
@@ -323,6 +306,6 @@ def settings_words(config: SendConfig) -> dict[str, Any]:
     return {**camel(kept), "gate": camel(gate), "caps": camel(caps)}
 
 
-def test_one_call_at_a_time(twin: Tagged) -> None:
+def test_one_call_at_a_time(sender_twin: Tagged) -> None:
     with pytest.raises(TwinError, match="LocalProtocolError"):
-        raise TwinError(twin.ask("overlapping")["error"], "")
+        raise TwinError(sender_twin.ask("overlapping")["error"], "")
