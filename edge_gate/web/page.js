@@ -23,6 +23,12 @@ import { Stream } from "./stream.js";
 
 const TOKEN = "vidtok-token"; // in this tab's storage: gone when the tab is
 const QUESTIONS = ["what is in the picture?", "is anyone there?", "what came in?", "does anything move?"];
+const OPENING = {
+  camera: "Opening the camera: allow it for this page …",
+  screen: "Choose what to share: a screen, a window or a tab …",
+  file: "Opening the file …",
+  scene: "The server draws the built-in scene, a few seconds the first time …",
+};
 const NEW_SESSION_MS = 1500;
 const LOOKED_MS = 10_000; // how long it stays in sight where an answer came from
 const SHORT_MS = 6000;
@@ -161,6 +167,7 @@ class Page {
 
   /** @param {Choice} choice @returns {Promise<boolean>} whether frames come */
   async #film(choice) {
+    this.says.tell("camera", "good", OPENING[/** @type {keyof typeof OPENING} */ (choice.kind)]);
     try {
       await this.capture.start(/** @type {any} */ (choice.kind), choice);
       this.says.clear("camera");

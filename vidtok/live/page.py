@@ -123,5 +123,5 @@ def scene_film(duration_s: float | None = None) -> bytes:
     from edge_gate.scene import Scene
     from vidtok.live.pictures import webm
 
-    scene = Scene(SCENE_SIZE, SCENE_FPS, duration_s=duration_s)
+    scene = Scene(SCENE_SIZE, SCENE_FPS, noise=False, duration_s=duration_s)  # its film would keep little of the noise
     return webm((frame.pixels for frame in scene), SCENE_SIZE, SCENE_FPS)
