@@ -252,7 +252,7 @@ class Page {
 
   /** @param {string} why */
   #waiting(why) {
-    this.says.tell("path", "bad", `No way to the server (${why}). It is tried again and again; the stream goes on by itself.`);
+    this.says.tell("path", "bad", `The server ${why} It is tried again and again; the stream goes on by itself.`);
   }
 
   /** @param {string} why */
