@@ -215,9 +215,7 @@ acks = st.builds(
     missing=st.none() | near,
     clock_ms=st.none() | st.integers(0, 65535),
 )
-limits = st.sampled_from(
-    [0, 0.0, 1, 5e-324, 9_999.5, 1 << 60, 1e308, float("inf"), float("nan"), -1, True, "many", [], None]
-)
+limits = st.sampled_from([0, 0.0, 1, 5e-324, 9_999.5, 1 << 60, 1e308, float("inf"), float("nan"), -1, True, "many", [], None])
 feedback = st.builds(
     wire.Feedback,
     st.integers(0, 6),
@@ -248,9 +246,7 @@ steps = st.one_of(
     st.tuples(st.just("hear"), acks | feedback | refreshes | welcomes),
     st.tuples(st.just("hear"), others | altered),
     st.tuples(st.just("turn"), st.booleans(), st.booleans()),
-    st.tuples(
-        st.just("path"), st.sampled_from(["lost", "found", "behind", "behind"]), st.sampled_from([0, 2000, 9000])
-    ),
+    st.tuples(st.just("path"), st.sampled_from(["lost", "found", "behind", "behind"]), st.sampled_from([0, 2000, 9000])),
 )
 ends = st.tuples(st.integers(-1, 256), st.text(max_size=300))
 
@@ -296,9 +292,7 @@ class Script:
         choose = self.rng.choice
         self.session.allowance(self.now)
         base = self.session.base(self.now) if base is None else base
-        options = (
-            {"lane": choice} if (choice := choose([Lane.DELTA, Lane.DELTA, Lane.ANCHOR, Lane.CONTROL, None])) else {}
-        )
+        options = {"lane": choice} if (choice := choose([Lane.DELTA, Lane.DELTA, Lane.ANCHOR, Lane.CONTROL, None])) else {}
         if choose([True, False, False]):
             options["deadline"] = self.now + choose([-1.0, 0.0, 0.05, 3.0])
         with suppress(LocalProtocolError, ConnectionClosed):  # both twins' own words are compared
