@@ -301,7 +301,7 @@ class Page {
   /** @param {{ tokensPerS: number, interest: number }} wished */
   #wished({ tokensPerS, interest }) {
     const slow = tokensPerS < this.controls.caps.tokensPerS;
-    if (slow) this.says.tell("model", "warn", `The model reads slowly just now: it asked for ${Math.round(tokensPerS)} tokens a second at most.`);
+    if (slow) this.says.tell("model", "warn", `The server takes ${Math.round(tokensPerS)} tokens a second at most just now: its model reads no faster, or it was told so.`);
     else this.says.clear("model");
     $("seen-note").textContent = interest > 1 ? "it wants to know more" : "drawn from tokens alone";
   }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.served import Served, until
+from transport.adapters.file import FileReader, FileWriter
 from transport.errors import RemoteProtocolError
 from transport.wire import Delta, pull_packet
 from vidtok.live.recording import Replay
@@ -22,6 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
 Tabs = Callable[..., "Tab"]
 MOST_BODY = 64 * 1024  # of a request: an offer has a few thousand letters
+REPLAYED_MS = 3000
 LOW_KBPS, LOW_TOKENS = 3.0, 8
 CONDITIONS = ("is the camera moving?", "is anyone there?", "does anything move?", "is there any text?", "is it a room?")
 
@@ -142,7 +144,7 @@ def test_a_lost_connection_is_resumed(tab: Tab, server: Served) -> None:
     assert all(ours[each] == theirs[each] for each in ours.keys() & theirs.keys())
 
 
-def test_a_recording_is_saved_and_replayed(tab: Tab, server: Served, tmp_path: Path) -> None:
+def test_a_recording_is_saved_and_replayed(tab: Tab, server: Served, tabs: Tabs, tmp_path: Path) -> None:
     with tab.page.expect_download() as saving:
         tab.page.click("#record")
     path = tmp_path / "saved.vtk"
@@ -152,6 +154,24 @@ def test_a_recording_is_saved_and_replayed(tab: Tab, server: Served, tmp_path: P
     both = replayed.keys() & ours.keys()
     assert len(both) > 15
     assert all(replayed[version] == ours[version] for version in both)
+    beginning = tmp_path / "beginning.vtk"
+    reader = FileReader(path)
+    with FileWriter(beginning, reader.meta, reader.codec_hash) as writer:
+        for record in reader:
+            if record.time_ms < REPLAYED_MS:
+                writer.write(record.time_ms, record.lane, record.data)
+    player = tabs(server.url)
+    with player.page.expect_file_chooser() as choosing:
+        player.page.click("#replay")
+    choosing.value.set_files(beginning)
+    player.wait_says("beginning.vtk is over")
+    player.wait(lambda: player.page.is_visible("#seen"), "the model's picture of it")
+    player.picture("11-replayed")
+    name = player.stream()
+    assert name != tab.stream()
+    recorded = {update.canvas.version: update.canvas.state_hash() for _, update in Replay(beginning)}
+    until(lambda: server.hashes(name) == recorded, "the server has what was recorded")
+    player.page.context.close()
 
 
 def test_nothing_but_tokens_left_this_tab(tab: Tab, server: Served) -> None:
