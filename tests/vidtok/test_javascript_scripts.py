@@ -188,7 +188,7 @@ def half_a_bitmap(tale: Tale) -> None:
 
 def three_lost_at_once(tale: Tale) -> None:
     tale.meet(after=0.4)
-    for lost in (2, 3, 0, 1, 5, 0):
+    for lost in (3, 0, 2, 1, 5, 0):
         first = tale.tell()
         newest = [tale.tell() for _ in range(9)][-1]
         tale.now += 0.4
