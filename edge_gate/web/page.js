@@ -325,7 +325,7 @@ class Page {
     const { wanted, looked } = this.figures.pace;
     this.#slow = this.#ready && wanted > 4 && looked < 0.6 * wanted ? this.#slow + 1 : 0;
     if (this.#slow > SLOW_TICKS) {
-      this.says.tell("slow", "warn", `This device looks at ${looked.toFixed(0)} of ${wanted.toFixed(0)} frames a second; those between are passed over.`);
+      this.says.tell("slow", "warn", `This device looks at ${looked.toFixed(looked < 2 ? 1 : 0)} of ${wanted.toFixed(0)} frames a second; those between are passed over.`);
     } else if (looked > 0.75 * wanted) {
       this.says.clear("slow");
     }
