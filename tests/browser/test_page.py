@@ -19,7 +19,7 @@ from vidtok.live.recording import Replay
 if TYPE_CHECKING:
     from tests.browser.tab import Tab
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
 Tabs = Callable[..., "Tab"]
 MOST_BODY = 64 * 1024  # of a request: an offer has a few thousand letters
