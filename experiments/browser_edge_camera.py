@@ -1,4 +1,4 @@
-"""The camera of `browser_edge`: a film that Chromium plays as a fake camera, over and over, and when each frame was taken.
+"""The camera of `browser_edge`: a film that Chromium plays as its camera, over and over; when each frame was taken.
 
     numbers (LEAD_S) | the clip's beginning (SETTLE_S) | the clip: this is measured | numbers ... --.y4m--> Chromium
 
@@ -41,7 +41,9 @@ Pixels = NDArray[np.uint8]
 def numbered(pixels: Pixels, number: int) -> Pixels:
     """The picture with its number at the top, and the number's opposite in the row below."""
     if pixels.shape[1] < BITS * BLOCK or pixels.shape[0] < 2 * BLOCK:
-        raise BenchError(f"pictures of {pixels.shape[1]}x{pixels.shape[0]} are too small for a number: --size 192 or more")
+        raise BenchError(
+            f"pictures of {pixels.shape[1]}x{pixels.shape[0]} are too small for a number: --size 192 or more"
+        )
     out = stamp(pixels, number)
     out[BLOCK : 2 * BLOCK, : BITS * BLOCK] = 255 - out[:BLOCK, : BITS * BLOCK]
     return out
@@ -114,7 +116,9 @@ class Reel:
         """The reel as Chromium reads it: YUV4MPEG2."""
         rate, (width, height) = Fraction(self.fps).limit_denominator(1000), self.size
         with path.open("wb") as file:
-            file.write(f"YUV4MPEG2 W{width} H{height} F{rate.numerator}:{rate.denominator} Ip A1:1 C420mpeg2\n".encode())
+            file.write(
+                f"YUV4MPEG2 W{width} H{height} F{rate.numerator}:{rate.denominator} Ip A1:1 C420mpeg2\n".encode()
+            )
             for place in range(self.count):
                 file.write(b"FRAME\n")
                 file.write(cv2.cvtColor(self.picture(place), cv2.COLOR_RGB2YUV_I420).tobytes())

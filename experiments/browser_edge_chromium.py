@@ -1,7 +1,7 @@
 """Chromium without a window, its camera a film: started by Playwright, watched from outside.
 
-    film.y4m --> Chromium --> page, with `web/browser_edge_tap.js` in it
-    CPU of its processes <-- DevTools' protocol;  of any other process <-- /proc
+film.y4m --> Chromium --> page, with `web/browser_edge_tap.js` in it
+CPU of its processes <-- DevTools' protocol;  of any other process <-- /proc
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The arithmetic of `browser_edge`: from what a run noted to a row, and what ours is to the cheapest video that will do.
+"""The arithmetic of `browser_edge`: from what a run noted to a row, and ours over the cheapest video that will do.
 
-    Taken --figures()--> delays, bytes, CPU, what the model knew at each frame's time --> a row
-    rows --workable()--> the video of fewest bytes whose model knows no less than ours does --ratios()--> beside the targets
+Taken --figures()--> delays, bytes, CPU, what the model knew at each frame's time --> a row
+rows --workable()--> the video of fewest bytes whose model knows no less than ours does --ratios()--> beside the targets
 """
 
 from __future__ import annotations
@@ -104,12 +104,23 @@ def medians(rows: Sequence[Row]) -> list[Row]:
     return out
 
 
+def folded(rows: Sequence[Row]) -> list[Row]:
+    """Of medians, ours as one row: the stream's, with what the page weighs and what the edge keeps up with."""
+    mine = [row for row in rows if row["system"].startswith(OURS)]
+    others = [row for row in rows if not row["system"].startswith(OURS)]
+    if not mine:
+        return others
+    whole = {name: value for row in reversed(mine) for name, value in row.items()}
+    stream = next((row for row in mine if row["system"] == OURS), {"setting": "its parts alone"})
+    return [whole | stream | {"system": OURS}, *others]
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def workable(rows: Sequence[Row]) -> Row | None:
-    """Of medians, the video of fewest bytes whose model knows what ours does; the one that knows most where none does."""
+    """Of medians, the video of fewest bytes that knows what ours does; where none does, the one that knows most."""
     videos = [row for row in rows if row["system"] != OURS and "feature_cosine" in row]
     ours = next((row for row in rows if row["system"] == OURS and "feature_cosine" in row), None)
     if not videos or ours is None:
@@ -130,7 +141,9 @@ def ratios(rows: Sequence[Row], size: tuple[int, int]) -> list[Row]:
     for column, target in TARGETS.items():
         mine, theirs = ours.get(column), video.get(column)
         ratio = round(mine / theirs, 4) if mine is not None and theirs else None
-        out.append(_beside(f"{column}, ours over {video.get('system')} ({video.get('setting')})", ratio, target, most=True))
+        out.append(
+            _beside(f"{column}, ours over {video.get('system')} ({video.get('setting')})", ratio, target, most=True)
+        )
     wanted = FRAMES_PER_S.get(size[0] * size[1])
     if wanted is not None:
         out.append(_beside("frames a second that the edge keeps up with", ours.get("keeps_up_fps"), wanted, most=False))

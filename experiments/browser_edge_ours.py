@@ -1,7 +1,7 @@
-"""Ours in `browser_edge`: the page as `vidtok serve` serves it, its camera the fake one, its updates as the server says.
+"""Ours in `browser_edge`: the page as `vidtok serve` serves it, its camera a film; its updates as the server says.
 
-    Serving: `vidtok serve --json` --rows--> when each update stood in the canvas, what the model saw of it
-    Chromium: page, Start --> worker: edge --> RTCDataChannel --> Serving
+Serving: `vidtok serve --json` --rows--> when each update stood in the canvas, what the model saw of it
+Chromium: page, Start --> worker: edge --> RTCDataChannel --> Serving
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The receiving process of `browser_edge`'s video: a browser's track decoded, resized, seen by the tower, read by the model.
+"""The receiving process of `browser_edge`'s video: a browser's track decoded, resized, seen by the tower, and read.
 
     track --aiortc--> newest frame --to RGB of the model's size--> whole tower --features, labels--> rows: GET /rows
                                                                       |
@@ -64,7 +64,11 @@ class Model:
         sight = self._reader.judge(pixels)
         sight.labels()
         moments = {"rgb_ns": rgb_ns, "ns": self._features_ns, "known_ns": time.monotonic_ns()}
-        more = {"number": number_of(blocks_of(pixels)), "pooled": pack_pooled(sight.pooled), "shape": [frame.width, frame.height]}
+        more = {
+            "number": number_of(blocks_of(pixels)),
+            "pooled": pack_pooled(sight.pooled),
+            "shape": [frame.width, frame.height],
+        }
         return {"pts": frame.pts} | moments | more
 
     @lru_cache(maxsize=4)  # noqa: B019 - there is one model, as long as the process

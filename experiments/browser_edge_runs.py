@@ -1,6 +1,6 @@
 """One run of `browser_edge`: what crossed, what was spent and when each frame stood in the model.
 
-    connected --begins()--> the measured part begins --Counts--> sleep --Counts--> it ends --> Taken
+connected --begins()--> the measured part begins --Counts--> sleep --Counts--> it ends --> Taken
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from experiments.browser_edge_camera import CLOCK_RATE, Glass, Reel, begins, gla
 from experiments.browser_edge_chromium import Chromium, process_cpu_s, wall_ahead_s
 from experiments.browser_edge_receiver import PAGE
 from experiments.latency_receiver import Receiving
+from vidtok.canvas import Grid
 from vidtok.live.server import unpack_pooled
 
 SPARE_S = 0.3  # between being ready and the measured part's beginning, at least
@@ -133,12 +134,12 @@ async def run_video(video: Video, reel: Reel, browser: Chromium, receiving: Rece
 def of_video(rows: Sequence[Row], seen: Sequence[Glass], reel: Reel) -> tuple[list[Moment], int]:
     """When each frame's features stood, and how many rows were of no frame that was filmed."""
     ahead = offset_of(rows, seen, reel)
-    moments, foreign = [], 0
+    moments, foreign, tokens = [], 0, Grid(*reel.size).frame_cells + 1  # every cell of a frame, and the gist
     for row in rows:
         glass = nearest(seen, row["pts"] / CLOCK_RATE - ahead)
         if glass is None:
             foreign += 1
             continue
         pooled = unpack_pooled(row["pooled"])
-        moments.append(Moment(glass.time_s, row["ns"] / 1e9, row["known_ns"] / 1e9, pooled))
+        moments.append(Moment(glass.time_s, row["ns"] / 1e9, row["known_ns"] / 1e9, pooled, tokens))
     return moments, foreign

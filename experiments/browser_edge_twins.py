@@ -1,7 +1,7 @@
 """The same clip through the browser's edge and through Python's: what a frame costs there, and whether both agree.
 
-    frame/K --Chromium: a worker, one thread of WASM--> codes of every cell, payloads, milliseconds by part --+--> shares
-    frame/K --here: vidtok.live.sender-----------------> codes of every cell, payloads -----------------------+
+    frame/K --Chromium: a worker, one thread of WASM--> codes of every cell, payloads, ms by part --+--> shares
+    frame/K --here: vidtok.live.sender-----------------> codes of every cell, payloads -------------+
 
 Both send into a session whose other end has everything at once, at the film's own times: no clock and no network is in
 what they make. Python's own times are not taken.
@@ -28,7 +28,7 @@ from vidtok.canvas import Grid
 from vidtok.entropy import load_tables
 from vidtok.live.sender import Sender
 from vidtok.tokenizer.edge import WEIGHTS, EdgeEncoder, load_info
-from vidtok.tokenizer.fsq import quantise
+from vidtok.tokenizer.fsq import EDGES, quantise
 
 EDGE = Path(__file__).parents[1] / "edge_gate"
 NEEDED = ("vendor/ort.wasm.min.mjs", "encoder.js", "network.js", "sender.js")
@@ -170,21 +170,23 @@ async def _asked(page: Any, asked: Mapping[str, Any]) -> list[Any]:
 
 
 def agreement(browser: Sequence[Made], python: Sequence[Made], grid: Grid) -> Row:
-    """Shares: of values that agree, of cells all of whose values do, of frames that led to the same bytes."""
+    """Shares of values, of cells and of frames that are the same for both."""
     inner = (slice(0, grid.rows - 1), slice(0, grid.cols - 1))  # the spare row and column are out of sight
     same_looks = sum((a.codes is None) == (b.codes is None) for a, b in zip(browser, python, strict=True))
-    equal = [
-        a.codes[inner] == b.codes[inner]
+    apart = [
+        np.abs(a.codes[inner].astype(np.int16) - b.codes[inner])
         for a, b in zip(browser, python, strict=True)
         if a.codes is not None and b.codes is not None
     ]
-    if not equal:
+    if not apart:
         raise BenchError("no frame was looked at by both edges: nothing can be compared")
-    whole = np.stack(equal)  # (frames, rows, cols, CHANNELS)
+    whole = np.stack(apart)  # (frames, rows, cols, CHANNELS)
     payloads = sum(list(a.payloads) == list(b.payloads) for a, b in zip(browser, python, strict=True))
     return {
-        "codes_agree": round(float(whole.mean()), 6),
-        "cells_agree": round(float(whole.all(-1).mean()), 6),
+        "codes_agree": round(float((whole == 0).mean()), 6),
+        "codes_near": round(float((whole <= 1).mean()), 6),
+        "first_levels_agree": round(float((whole[..., : EDGES[1]] == 0).all(-1).mean()), 6),
+        "cells_agree": round(float((whole == 0).all(-1).mean()), 6),
         "looks_agree": round(same_looks / len(python), 4),
         "payloads_agree": round(payloads / len(python), 4),
     }
