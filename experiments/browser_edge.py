@@ -39,6 +39,7 @@ from experiments.films import Film, check_length
 from experiments.latency_receiver import Receiving
 from experiments.timing import KEY, QUICK_CLIPS, set_surroundings
 from vidtok.canvas import Grid
+from vidtok.tokenizer.edge import load_info
 
 SHIPPED, FAST, LOADED = "as the page runs it", "as fast as it can", "loaded"
 KINDS = {"ours": "the page and `vidtok serve`", "video": "video tracks", "twins": "the edge frame by frame"}
@@ -74,10 +75,10 @@ def sweep(fps: float, quick: bool) -> list[Video]:
         return [Video(VP8, fps, 100), Video(VP8, 1, 30)]
     low = [rate for rate in (5.0, 1.0) if rate < fps]
     return [
-        *(Video(VP8, fps, kbps) for kbps in (250, 100, 40)),
-        *(Video(VP8, rate, 30) for rate in low),
+        *(Video(VP8, fps, kbps) for kbps in (250, 100, 50, 30)),
+        *(Video(VP8, rate, kbps) for rate in low for kbps in (50, 30)),
         Video(VP8, fps, 100, at_once=False),
-        *(Video(H264, fps, kbps) for kbps in (100, 40)),
+        *(Video(H264, fps, kbps) for kbps in (100, 50)),
         *(Video(H264, rate, 30) for rate in low),
     ]
 
@@ -207,7 +208,9 @@ def run(argv: Sequence[str] | None = None, checked: Callable[[Sequence[str]], No
     checked(args.parts)
     set_surroundings()
     size = "x".join(map(str, args.size))
-    rows = Rows(args.out, KEY, {"size": size, "fps": args.fps, "seconds": args.seconds})
+    rows = Rows(
+        args.out, KEY, {"size": size, "fps": args.fps, "seconds": args.seconds, "encoder": load_info().digest.hex()}
+    )
     chosen, wanted = films(args), ways(args.fps, args.quick, args.parts)
     waiting = {
         film: [way for way in wanted if not rows.has(system=way.system, setting=way.setting, clip=film.name)]

@@ -50,7 +50,7 @@ class Serving:
         self._child = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=self._errors, limit=limit)
         self._reading = asyncio.create_task(self._read())
         try:
-            self.url = (await self.row("listening", 0))["url"]
+            self.url = (await self.row("listening", 0))[1]["url"]
         except BaseException:
             await self.__aexit__()
             raise
@@ -77,13 +77,13 @@ class Serving:
         while line := await self._child.stdout.readline():
             self.told.append((time.monotonic(), json.loads(line)))
 
-    async def row(self, event: str, first: int, why: Callable[[], str] = str) -> Row:
+    async def row(self, event: str, first: int, stream: str | None = None, why: Callable[[], str] = str) -> Told:
         """The first row of an event from place `first` on; `why` adds a word where it does not come."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
-            for _, row in self.told[first:]:
-                if row["event"] == event:
-                    return row
+            for at, row in self.told[first:]:
+                if row["event"] == event and stream in (None, row.get("stream")):
+                    return at, row
             if self._reading is not None and self._reading.done():
                 break
             await asyncio.sleep(0.02)
@@ -99,16 +99,29 @@ async def run_ours(reel: Reel, browser: Chromium, serving: Serving) -> Taken:
     """Film the reel through the page; nobody looks at the viewer's picture."""
     async with browser.tab() as page:
         first = len(serving.told)
-        await started(page, serving, reel, first)
+        stream, _ = await started(page, serving, reel)
         window, spent = await filmed(reel, page, lambda: counted(browser, page, serving.pid))
         seen = await watched(page, reel)
-        moments, more = of_ours(serving.told[first:], seen)
-    return Taken(seen, moments, window, spent, more)
+        steps = await page.evaluate("browserEdge.steps")
+        moments, more = of_ours([one for one in serving.told[first:] if one[1].get("stream") == stream], seen)
+    return Taken(seen, moments, window, spent, more | pace(steps, window))
 
 
-async def started(page: Any, serving: Serving, reel: Reel, first: int) -> float:
-    """Open the page, start its camera, wait for the first update; when its opening began."""
-    began = time.monotonic()
+def pace(steps: Sequence[Row], window: tuple[float, float]) -> Row:
+    """Frames a second that the page's worker took up while it was measured, how long it worked on one."""
+    start, end = (1000 * (time_s + wall_ahead_s()) for time_s in window)
+    mine = [step for step in steps if start <= step["at"] < end]
+    work = sorted(step["work_ms"] for step in mine)
+    return {
+        "worked_fps": round(1000 * len(mine) / (end - start), 2),
+        "worked_p50_ms": round(work[len(work) // 2], 2) if work else None,
+        "worked_looks": round(sum(step["looked"] for step in mine) / len(mine), 4) if mine else None,
+    }
+
+
+async def started(page: Any, serving: Serving, reel: Reel) -> tuple[str, float]:
+    """Open the page, start its camera, wait for the first update: the stream's name, and how long that took."""
+    first, began = len(serving.told), time.monotonic()
     await page.goto(serving.url)
     try:
         await page.select_option("#kind", "camera")
@@ -117,8 +130,13 @@ async def started(page: Any, serving: Serving, reel: Reel, first: int) -> float:
         await page.click("#start")
     except Exception as error:  # Playwright's own error says much more than one line
         raise BenchError(f"the page cannot be started: {str(error).splitlines()[0]} {page.wrong[-1:]}") from None
-    await serving.row("update", first, lambda: f"the page: {page.wrong[-1:]}")
-    return began
+
+    def why() -> str:
+        return f"the page: {page.wrong[-1:]}"
+
+    _, connected = await serving.row("connected", first, why=why)
+    came, _ = await serving.row("update", first, connected["stream"], why)
+    return connected["stream"], came - began
 
 
 def of_ours(told: Sequence[Told], seen: Sequence[Glass]) -> tuple[list[Moment], Row]:
@@ -169,21 +187,23 @@ async def weigh(reel: Reel, browser: Chromium, serving: Serving) -> Row:
 
 
 async def _visited(page: Any, serving: Serving, reel: Reel) -> tuple[int, float]:
-    first = len(serving.told)
     async with _weighed(page) as found:
-        began = await started(page, serving, reel, first)
-        came = next(at for at, row in serving.told[first:] if row["event"] == "update")
+        _, took_s = await started(page, serving, reel)
         await asyncio.sleep(1.0)  # what is still being loaded belongs to it
-    return sum(found.values()), came - began
+    return sum(found.values()), took_s
 
 
 @asynccontextmanager
 async def _weighed(page: Any) -> AsyncIterator[Mapping[str, int]]:
     """Bytes that each address gave, headers included; filled when this is left."""
     requests, found = list[Any](), dict[str, int]()
-    page.context.on("requestfinished", requests.append)
+
+    def finished(request: Any) -> None:  # Playwright marks what it calls: a method of a list bears no mark
+        requests.append(request)
+
+    page.context.on("requestfinished", finished)
     yield found
-    page.context.remove_listener("requestfinished", requests.append)
+    page.context.remove_listener("requestfinished", finished)
     for request in requests:
         if not request.url.startswith(("blob:", "data:")):
             sizes = await request.sizes()

@@ -35,6 +35,7 @@ NEEDED = ("vendor/ort.wasm.min.mjs", "encoder.js", "network.js", "sender.js")
 INSTALL = "(cd edge_gate/web && npm ci && npm run vendor)"
 TIMEOUT_S = 600.0
 PARTS = {
+    "read": "a bitmap's pixels, as the page's worker takes them",
     "encode": "the encoder's network",
     "gist": "the second network, of the whole frame",
     "gate": "the gate's network",

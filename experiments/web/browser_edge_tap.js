@@ -3,11 +3,13 @@
 //
 //   camera --clone--> MediaStreamTrackProcessor --> browserEdge.frames: stamp, arrival, brightness of the number's blocks
 //   new RTCPeerConnection() ----------------------> browserEdge.peers
+//   a worker's messages of a step ----------------> browserEdge.steps: when, and how long it worked
+//   fetch("/picture...") -------------------------> not asked of the server: nobody looks
 
 const BITS = 12;
 const BLOCK = 16;
 
-globalThis.browserEdge = { frames: [], peers: [] };
+globalThis.browserEdge = { frames: [], peers: [], steps: [] };
 
 /** The mean brightness of the middle of each block of both rows, from a frame's first plane. */
 function blocks(luma, stride) {
@@ -57,6 +59,24 @@ globalThis.RTCPeerConnection = class extends Peer {
     super(...args);
     globalThis.browserEdge.peers.push(this);
   }
+};
+
+const Plain = globalThis.Worker;
+globalThis.Worker = class extends Plain {
+  constructor(...args) {
+    super(...args);
+    this.addEventListener("message", ({ data }) => {
+      if (data?.is !== "step" || !(data.workMs > 0)) return;
+      const at = performance.timeOrigin + performance.now();
+      globalThis.browserEdge.steps.push({ at, work_ms: data.workMs, looked: data.looked, passed: data.passed });
+    });
+  }
+};
+
+const ask = globalThis.fetch;
+globalThis.fetch = async (where, ...more) => {
+  if (typeof where === "string" && where.startsWith("/picture")) return new Response(null, { status: 304 });
+  return ask(where, ...more);
 };
 
 /** What has crossed the page's newest connection: below SRTP or SCTP, and as payload or messages. */

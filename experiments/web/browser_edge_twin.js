@@ -2,7 +2,8 @@
 // A worker that runs the edge on a film as fast as it can, one thread of WASM: what each part of a frame costs, and what
 // it makes of every frame. Its session takes all that is sent and has it acknowledged at once, so nothing hangs on time.
 //
-//   GET frame/K --> Sender: look, tell --> POST seen/K: the codes of every cell --> postMessage(times, payloads)
+//   GET frame/K --> ImageBitmap --> pixels --> Sender: look, tell --> POST seen/K: the codes of every cell
+//                                                             +----> postMessage(times, payloads)
 
 import * as ort from "./edge/vendor/ort.wasm.min.mjs";
 import { EdgeEncoder } from "./edge/encoder.js";
@@ -57,6 +58,18 @@ async function bytes(path) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
+/** A frame as a camera's would come: RGB bytes, opaque, in a bitmap. */
+async function bitmap(path, width, height) {
+  const rgb = await bytes(path);
+  const data = new Uint8ClampedArray(4 * width * height).fill(255);
+  for (let from = 0, to = 0; from < rgb.length; from += 3, to += 4) {
+    data[to] = rgb[from];
+    data[to + 1] = rgb[from + 1];
+    data[to + 2] = rgb[from + 2];
+  }
+  return createImageBitmap(new ImageData(data, width, height), { colorSpaceConversion: "none" });
+}
+
 async function film({ width, height, fps, count, maxPayload }) {
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmPaths = new URL("./edge/vendor/", import.meta.url).href;
@@ -75,24 +88,33 @@ async function film({ width, height, fps, count, maxPayload }) {
     const session = new AtOnce(maxPayload);
     return new Sender({ grid: makeGrid(width, height), session, encoder, info, tables, network });
   };
+  const sheet = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  const pixels = (frame) => {
+    sheet.drawImage(frame, 0, 0, width, height);
+    frame.close();
+    return { data: sheet.getImageData(0, 0, width, height).data, width, height, channels: 4 };
+  };
   for (let once = 0; once < WARM; once++) {
     const sender = open();
-    await sender.look({ data: await bytes("frame/0"), width, height, channels: 3 }, 0);
+    await sender.look(pixels(await bitmap("frame/0", width, height)), 0);
     await sender.tell(0, 0);
   }
   const sender = open();
   const frames = [];
   for (let number = 0; number < count; number++) {
-    const data = await bytes(`frame/${number}`);
+    const frame = await bitmap(`frame/${number}`, width, height);
     timer.parts = {};
     sender.session.payloads = [];
+    const drawn = performance.now();
+    const picture = pixels(frame);
     const began = performance.now();
-    await sender.look({ data, width, height, channels: 3 }, number / fps);
+    await sender.look(picture, number / fps);
     const looked = performance.now();
     const step = await sender.tell(number / fps, number / fps);
     const told = performance.now();
     const { encode = 0, gist = 0, gate = 0 } = timer.parts;
-    const ms = { encode, gist, gate, see: looked - began - encode - gist, tell: told - looked - gate };
+    const [see, tell] = [looked - began - encode - gist, told - looked - gate];
+    const ms = { read: began - drawn, encode, gist, gate, see, tell };
     frames.push({ ms, looked: step.looked, tokens: step.tokens, payloads: sender.session.payloads });
     if (step.looked) await fetch(`seen/${number}`, { method: "POST", body: quantise(sender.seen) });
   }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +30,8 @@ from experiments.browser_edge_camera import (
     offset_of,
 )
 from experiments.browser_edge_ours import of_ours
-from experiments.browser_edge_runs import Moment, Taken, Video
+from experiments.browser_edge_receiver import WEB
+from experiments.browser_edge_runs import Moment, Taken, Video, watched
 from experiments.browser_edge_twins import Made
 from tests.experiments.toys import clip
 from vidtok.canvas import Grid
@@ -268,7 +273,7 @@ def test_medians_are_over_clips_and_our_parts_become_one_row() -> None:
 
 
 def made(codes: np.ndarray | None, payloads: tuple[str, ...] = ("ab",)) -> Made:
-    return Made(codes, payloads, 1, dict.fromkeys(browser_edge_twins.PARTS, 4.0))
+    return Made(codes, payloads, 1, dict.fromkeys(browser_edge_twins.PARTS, 0.0) | {"encode": 15.0, "tell": 5.0})
 
 
 def test_shares_count_values_cells_and_frames() -> None:
@@ -290,7 +295,7 @@ def test_shares_count_values_cells_and_frames() -> None:
 def test_the_pace_counts_every_frame_and_a_look_only_those_looked_at() -> None:
     still = Made(None, (), 0, dict.fromkeys(browser_edge_twins.PARTS, 0.0))
     row = browser_edge_twins.costs([made(np.zeros(1, np.uint8)), still])
-    assert row["frame_ms"] == 10.0
+    assert (row["frame_ms"], row["encode_ms"]) == (10.0, 7.5)
     assert row["keeps_up_fps"] == 100.0
     assert (row["look_p50_ms"], row["look_share"]) == (20.0, 0.5)
 
@@ -357,3 +362,37 @@ def test_finished_rows_make_the_report_again_without_a_browser(tmp_path: Path, m
     monkeypatch.setattr(browser_edge, "measure", None)  # nothing waits
     browser_edge.run(words, checked=lambda _: None)
     assert "0 runs took" in (tmp_path / "out" / "report.md").read_text()
+
+
+# A browser
+
+
+@pytest.mark.browser
+def test_chromium_plays_the_film_and_the_tap_knows_each_frame(tmp_path: Path) -> None:
+    pytest.importorskip("playwright")
+    if not any(map(shutil.which, browser_edge_chromium.NAMES)):
+        pytest.skip("there is no Chromium here")
+    film = reel(1.0)
+
+    async def watch() -> list[Glass]:
+        app = web.Application()
+        app.router.add_static("/", WEB)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            camera = film.write(tmp_path / "camera.y4m")
+            async with browser_edge_chromium.chromium(camera) as browser, browser.tab() as page:
+                await page.goto(f"http://127.0.0.1:{runner.addresses[0][1]}/browser_edge_twin.html")
+                await page.evaluate("navigator.mediaDevices.getUserMedia({ video: true })")
+                await watched(page, film)
+                await asyncio.sleep(1.0)
+                return await watched(page, film)
+        finally:
+            await runner.cleanup()
+
+    seen = asyncio.run(watch())
+    steps = [(b.place - a.place) % film.count for a, b in pairwise(seen)]
+    assert len(seen) > 3
+    assert sum(step == 1 for step in steps) > len(steps) / 2  # a busy machine may miss some, but knows which
+    assert all(0 < step < 5 for step in steps)
