@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from experiments.bench import BenchError, Row
@@ -47,7 +48,9 @@ class Serving:
     async def __aenter__(self) -> Serving:
         command = (sys.executable, "-m", "vidtok.cli", "serve", "--json", "--port", "0")
         pipe, limit = asyncio.subprocess.PIPE, 1 << 20
-        self._child = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=self._errors, limit=limit)
+        self._child = await asyncio.create_subprocess_exec(
+            *command, stdout=pipe, stderr=self._errors, limit=limit, cwd=Path(__file__).parents[1]
+        )
         self._reading = asyncio.create_task(self._read())
         try:
             self.url = (await self.row("listening", 0))[1]["url"]

@@ -14,14 +14,24 @@ from typing import Any
 import aiohttp
 
 from experiments.bench import BenchError, Row
-from experiments.browser_edge_camera import CLOCK_RATE, Glass, Reel, begins, glasses, nearest, offset_of
+from experiments.browser_edge_camera import (
+    CLOCK_RATE,
+    LEAD_S,
+    SETTLE_S,
+    Glass,
+    Reel,
+    begins,
+    glasses,
+    nearest,
+    offset_of,
+)
 from experiments.browser_edge_chromium import Chromium, process_cpu_s, wall_ahead_s
 from experiments.browser_edge_receiver import PAGE
 from experiments.latency_receiver import Receiving
 from vidtok.canvas import Grid
 from vidtok.live.server import unpack_pooled
 
-SPARE_S = 0.3  # between being ready and the measured part's beginning, at least
+SPARE_S = LEAD_S + SETTLE_S  # between being ready and the measured part's beginning: a whole lead is in it
 GRACE_S = 0.6  # for the last frames
 START_TIMEOUT_S = 60.0
 

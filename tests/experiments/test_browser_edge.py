@@ -29,7 +29,8 @@ from experiments.browser_edge_camera import (
     numbered,
     offset_of,
 )
-from experiments.browser_edge_ours import of_ours
+from experiments.browser_edge_chromium import wall_ahead_s
+from experiments.browser_edge_ours import of_ours, pace
 from experiments.browser_edge_receiver import WEB
 from experiments.browser_edge_runs import Moment, Taken, Video, watched
 from experiments.browser_edge_twins import Made
@@ -189,6 +190,14 @@ def test_a_frame_in_two_packets_stands_with_the_second() -> None:
     (moment,), _ = of_ours([*rows, (rows[0][0] + 0.02, second)], taken(8, film))
     assert moment.token_s - moment.taken_s == pytest.approx(0.043, abs=0.002)
     assert moment.tokens == 8
+
+
+def test_the_pace_is_of_what_was_worked_on_while_it_was_measured() -> None:
+    ahead = wall_ahead_s()
+    steps = [{"at": 1000 * (at_s + ahead), "work_ms": 10 * at_s, "looked": at_s > 2} for at_s in (0.5, 1.5, 2.5, 9.0)]
+    row = pace(steps, (1.0, 5.0))
+    assert row == {"worked_fps": 0.5, "worked_p50_ms": 25.0, "worked_looks": 0.5}
+    assert pace([], (1.0, 5.0))["worked_p50_ms"] is None
 
 
 # Figures
