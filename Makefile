@@ -2,6 +2,7 @@
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV := .venv
 BIN := $(VENV)/bin
+WEB := edge_gate/web
 
 .PHONY: help demo test fuzz lint format setup clean
 
@@ -26,7 +27,7 @@ format: setup ## put the code into its one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-setup: $(VENV)/.ready ## the virtual environment with everything in it
+setup: $(VENV)/.ready $(WEB)/vendor/NOTICE ## the virtual environment with everything in it, and what the page runs on
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@echo "== setting up $(VENV) (once; a minute or two, most of it downloads)"
@@ -36,5 +37,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@s=$$(date +%s); PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]' && $(BIN)/python -m pip install --quiet --no-deps -c constraints.txt rapidocr-onnxruntime absl-py && $(BIN)/python -m pip install --quiet --no-deps -c constraints.txt 'mediapipe; python_version < "3.13"' && echo "   everything else      $$(( $$(date +%s) - s )) s"
 	@touch $@
 
+$(WEB)/vendor/NOTICE: $(WEB)/package-lock.json $(WEB)/vendor.mjs
+	@if command -v npm >/dev/null; then cd $(WEB) && npm ci --silent --no-audit --no-fund --ignore-scripts && npm run --silent vendor && touch vendor/NOTICE; \
+	else echo "== no npm here: the page will say that it lacks onnxruntime-web; install Node.js 20, then make setup"; fi
+
 clean: ## remove the virtual environment and what was generated
-	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(WEB)/vendor $(WEB)/node_modules out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

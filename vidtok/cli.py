@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -142,15 +143,26 @@ def _open(args: argparse.Namespace) -> Any:
 
 
 def _add_demo(commands: Any) -> None:
-    text = "Film the built-in scene, send it over WebRTC to a server process, and say what the model sees."
+    text = (
+        "Film the built-in scene, send it over WebRTC to a server process, and say what the model sees. In a terminal "
+        "it then serves the page on this machine, where a browser is the edge, until Ctrl-C."
+    )
     parser = command(commands, "demo", _demo, text, epilog=SOURCES)
     parser.add_argument(
         "source",
         nargs="?",
         default="scene",
         metavar="SOURCE",
-        help="what to film (default: the built-in scene)",
+        help="what to film (default: the built-in scene); `browser` films nothing here and serves the page at once, "
+        "`0` films this machine's camera, and goes on for the page to watch",
     )
+    parser.add_argument(
+        "--page",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="serve the page afterwards, until Ctrl-C (default: in a terminal yes, otherwise no)",
+    )
+    parser.add_argument("--port", type=int, default=8080, help="of the page (default %(default)s; 0 picks a free one)")
     parser.add_argument(
         "--out",
         type=Path,
@@ -163,16 +175,26 @@ def _add_demo(commands: Any) -> None:
 
 
 def _demo(args: argparse.Namespace) -> None:
-    from vidtok.live.demo import demo, report_lines
+    from vidtok.live.demo import ON_THE_PAGE, demo, report_lines, show_page
 
     def say(text: str) -> None:
         print(text, flush=True)
 
-    if args.seconds is None and (args.source.isdecimal() or "://" in args.source):
-        args.seconds = 30.0
-    with _open(args) as source:
-        figures = asyncio.run(demo(source, args.out, _config(args), say))
-    print("\n" + "\n".join(report_lines(figures, args.out)))
+    live, seconds = args.source.isdecimal() or "://" in args.source, args.seconds
+    page = sys.stdout.isatty() if args.page is None else args.page
+    if args.source != "browser":
+        args.seconds = 30.0 if seconds is None and live else seconds
+        with _open(args) as source:
+            figures = asyncio.run(demo(source, args.out, _config(args), say))
+        print("\n" + "\n".join(report_lines(figures, args.out)))
+    elif args.page is False:
+        raise UsageError("demo browser --no-page: there is nothing to do; leave one of them out")
+    if not (page or args.source == "browser"):
+        print(ON_THE_PAGE)
+        return
+    args.seconds = None
+    with _open(args) if live else nullcontext() as source:
+        asyncio.run(show_page(args.port, source, _config(args), say))
 
 
 # -- send and ask

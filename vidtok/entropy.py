@@ -210,8 +210,9 @@ class Tables:
 
     @cached_property
     def costs(self) -> dict[str, NDArray[np.float32]]:
-        """Bits each symbol costs: for planning only, never part of the contract."""
-        return {name: (PROB_BITS - np.log2(f)).astype(np.float32) for name, f in self.frequencies.items()}
+        """Bits each symbol costs: for planning only, never part of the contract; float32 logarithms differ by machine."""
+        wide = {name: np.log2(f.astype(np.float64)) for name, f in self.frequencies.items()}
+        return {name: (PROB_BITS - bits).astype(np.float32) for name, bits in wide.items()}
 
     @cached_property
     def whole_costs(self) -> dict[str, NDArray[np.int64]]:

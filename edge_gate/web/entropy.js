@@ -79,6 +79,8 @@ export class WeightsError extends Error {
 /** The static tables, by name. */
 export class Tables {
   #bytes;
+  /** @type {{ value: Float32Array, gistValue: Float32Array } | undefined} */
+  #costs;
 
   /**
    * Read the stored form; a WeightsError when it is not one.
@@ -115,6 +117,15 @@ export class Tables {
   }
 
   /**
+   * Bits that each symbol of the values' tables costs, context by context: for planning only, never part of the
+   * contract.
+   */
+  get costs() {
+    this.#costs ??= { value: costsOf(this.value), gistValue: costsOf(this.gistValue) };
+    return this.#costs;
+  }
+
+  /**
    * Eight bytes that name this build of the tables.
    *
    * @returns {Promise<Uint8Array>}
@@ -145,6 +156,21 @@ function summedUp(bytes, symbols) {
     }
   }
   return { symbols, cumulative };
+}
+
+/**
+ * @param {Table} table
+ * @returns {Float32Array}
+ */
+function costsOf({ symbols, cumulative }) {
+  const contexts = cumulative.length / (symbols + 1);
+  const costs = new Float32Array(contexts * symbols);
+  for (let context = 0, at = 0, to = 0; context < contexts; context++, at++) {
+    for (let symbol = 0; symbol < symbols; symbol++, at++) {
+      costs[to++] = PROB_BITS - Math.log2(cumulative[at + 1] - cumulative[at]);
+    }
+  }
+  return costs;
 }
 
 /** Symbols in, bytes out. Trailing zero bytes are left off; the decoder reads zeros past the end. */

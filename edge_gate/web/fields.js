@@ -111,7 +111,8 @@ export class Reader {
    */
   take(size) {
     if (this.at + size > this.bytes.length) {
-      throw new RemoteProtocolError(`packet ends early: ${size} bytes wanted at byte ${this.at}`);
+      const end = this.bytes.length;
+      throw new RemoteProtocolError(`packet ends early: ${size} bytes wanted at byte ${this.at} of ${end}`);
     }
     this.at += size;
     return this.bytes.subarray(this.at - size, this.at);
@@ -124,7 +125,7 @@ export class Reader {
   flags(bits) {
     const flags = this.unsigned(1);
     if ((flags & ~EXTENDED) >> bits) {
-      throw new RemoteProtocolError(`flags ${flags} set bits that this version reserves`);
+      throw new RemoteProtocolError(`flags ${hex(flags)} set bits that this version reserves`);
     }
     return flags;
   }
@@ -142,10 +143,12 @@ export class Reader {
       const byte = this.bytes[this.at++];
       value += (byte & 0x7f) * 2 ** (7 * index);
       if (byte & 0x80) continue;
-      if ((index > 0 && byte === 0) || value >= 2 ** 32) break;
+      if ((index > 0 && byte === 0) || value >= 2 ** 32) {
+        throw new RemoteProtocolError(`varint at byte ${start - 1} is not in its shortest form`);
+      }
       return value;
     }
-    throw new RemoteProtocolError(`varint at byte ${start} has no end or is not in its shortest form`);
+    throw new RemoteProtocolError(`varint at byte ${start - 1} has no end`);
   }
 
   /** @returns {Uint8Array} all that is left */
@@ -160,6 +163,11 @@ export class Reader {
     const left = this.bytes.length - this.at;
     if (left > 0) throw new RemoteProtocolError(`${what}: ${left} bytes too many`);
   }
+}
+
+/** @param {number} flags a byte of them */
+export function hex(flags) {
+  return `0x${flags.toString(16).padStart(2, "0")}`;
 }
 
 /** @param {boolean[]} bits the lowest first */

@@ -35,6 +35,36 @@ export const GIST = GIST_EDGES[GIST_LEVELS];
 /** Every number is one of this many values, from 0. */
 export const VALUES = 8;
 
+/** The middle of every value's bin in -1 .. 1: what `dequantise` gives. */
+export const MIDDLES = Float32Array.from({ length: VALUES }, (_, value) => ((value + 0.5) * 2) / VALUES - 1);
+
+/**
+ * Latents in -1 .. 1 as values.
+ *
+ * @param {Float32Array} latents
+ * @returns {Uint8Array}
+ */
+export function quantise(latents) {
+  const out = new Uint8Array(latents.length);
+  for (let place = 0; place < out.length; place++) {
+    const bin = Math.fround(latents[place] + 1) * (VALUES / 2);
+    out[place] = bin <= 0 ? 0 : bin >= VALUES - 1 ? VALUES - 1 : bin;
+  }
+  return out;
+}
+
+/**
+ * Values as the latents in the middle of their bins.
+ *
+ * @param {Uint8Array} values
+ * @returns {Float32Array}
+ */
+export function dequantise(values) {
+  const out = new Float32Array(values.length);
+  for (let place = 0; place < values.length; place++) out[place] = MIDDLES[values[place]];
+  return out;
+}
+
 /**
  * @param {readonly number[]} sizes
  * @returns {readonly number[]} where each level begins, and the end of the last one

@@ -23,7 +23,8 @@ import {
   RangeEncoder,
   TURNS,
 } from "./entropy.js";
-import { CHANNELS, EDGES, GIST_EDGES, LEVELS, VALUES } from "./levels.js";
+import { CHANNELS, EDGES, GIST, GIST_EDGES, LEVELS, VALUES } from "./levels.js";
+import { byLevel } from "./sums.js";
 
 export { PayloadError };
 
@@ -41,6 +42,7 @@ export { PayloadError };
  */
 
 const TURN_SHARES = [10, 25, 50]; // per cent of the gist's held values that change, where the next class begins
+const OUT_OF_REACH = 1e6; // bits
 const PAN_RAW_BITS = 32; // as far as from one end of the scene to the other, zigzagged
 const COST_UNIT = 2 ** 16; // costs are counted in whole 65536ths of a bit
 
@@ -327,4 +329,61 @@ function cheapestDensity(before, edits, tables) {
 function cost({ symbols, cumulative }, context, symbol) {
   const place = context * (symbols + 1) + symbol;
   return Math.round(COST_UNIT * (12 - Math.log2(cumulative[place + 1] - cumulative[place])));
+}
+
+/**
+ * About how many bits each level's values would cost now, LEVELS numbers a cell, neighbours taken as in `values`;
+ * none for cells that are not `wanted`.
+ *
+ * @param {Canvas} before
+ * @param {Uint8Array} values
+ * @param {Uint8Array} wanted
+ * @param {Tables} tables
+ * @returns {Float32Array}
+ */
+export function valueCosts(before, values, wanted, tables) {
+  const { rows, cols } = before.grid;
+  const costs = tables.costs.value;
+  const bits = new Float32Array(rows * cols * LEVELS);
+  const terms = new Float32Array(CHANNELS);
+  for (let row = 0, cell = 0; row < rows; row++) {
+    for (let col = 0; col < cols; col++, cell++) {
+      if (!wanted[cell]) continue;
+      const alone = row === 0 && col === 0;
+      const at = cell * CHANNELS;
+      const left = (col > 0 ? cell - 1 : cell - cols) * CHANNELS; // a side that is not there leaves it to the other
+      const up = (row > 0 ? cell - cols : cell - 1) * CHANNELS;
+      const held = EDGES[before.depth[cell]];
+      for (let place = 0; place < CHANNELS; place++) {
+        const near = alone ? NEIGHBOURS - 1 : values[left + place] + values[up + place];
+        const old = place < held ? before.values[at + place] : NO_VALUE;
+        terms[place] = costs[((place * (VALUES + 1) + old) * NEIGHBOURS + near) * VALUES + values[at + place]];
+      }
+      byLevel(terms, EDGES, bits, cell * LEVELS);
+    }
+  }
+  return bits;
+}
+
+/**
+ * Bits of telling each value of the gist, and of repeating the held one (if any is), in each of TURNS classes of change.
+ *
+ * @param {Canvas} base
+ * @param {Uint8Array} values
+ * @param {Tables} tables
+ * @returns {{ ways: number, told: Float32Array, kept: Float32Array }} one class after the other
+ */
+export function gistCosts(base, values, tables) {
+  const costs = tables.costs.gistValue;
+  const held = GIST_EDGES[base.gistDepth];
+  const [told, kept] = [new Float32Array(TURNS * GIST), new Float32Array(TURNS * GIST).fill(OUT_OF_REACH)];
+  for (let turn = 0, to = 0; turn < TURNS; turn++) {
+    for (let place = 0; place < GIST; place++, to++) {
+      const old = place < held ? base.gist[place] : NO_VALUE;
+      const at = ((place * TURNS + turn) * (VALUES + 1) + old) * VALUES;
+      told[to] = costs[at + values[place]];
+      if (place < held) kept[to] = costs[at + base.gist[place]];
+    }
+  }
+  return { ways: TURNS, told, kept };
 }

@@ -9,7 +9,7 @@
  */
 
 import { LocalProtocolError, RemoteProtocolError, UnknownTypeError, UnknownVersionError } from "./errors.js";
-import { MAX_PACKET, Reader, flagsOf, isUnsigned, packMap, pushVarint, u16, u32, unpackMap } from "./fields.js";
+import { MAX_PACKET, Reader, flagsOf, hex, isUnsigned, packMap, pushVarint, u16, u32, unpackMap } from "./fields.js";
 
 /** @typedef {import("./fields.js").Values} Values */
 
@@ -202,7 +202,7 @@ export function pullPacket(bytes) {
   if (type === undefined) throw new UnknownTypeError(`unknown packet type ${bytes[0] & 15}`);
   const reader = new Reader(bytes);
   const fields = TYPES[type][2](reader);
-  reader.end(type);
+  reader.end(type === "Hello" || type === "Welcome" ? "greeting" : type.toLowerCase());
   return /** @type {Packet} */ ({ type, ...fields });
 }
 
@@ -317,7 +317,7 @@ function pushAck({ applied = null, newest = null, received = 0, holdMs = 0, miss
 function pullAck(reader) {
   const flags = reader.flags(6);
   if ((flags & 56 && !(flags & 2)) || (flags & 9) === 9) {
-    throw new RemoteProtocolError(`ack: flags ${flags} contradict each other`);
+    throw new RemoteProtocolError(`ack: flags ${hex(flags)} contradict each other`);
   }
   const written = flags & 1 ? reader.unsigned(2) : null;
   const newest = flags & 2 ? reader.unsigned(2) : null;

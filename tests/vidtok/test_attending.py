@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,7 +25,7 @@ from vidtok.codec import diff
 from vidtok.errors import ModelError
 from vidtok.live.ask import ask_server
 from vidtok.live.asking import MOST_TEXT, add_questions
-from vidtok.live.attending import Attending
+from vidtok.live.attending import Attending, Notice, Place
 from vidtok.live.mind import MOST_QUESTIONS, Mind
 from vidtok.live.receiver import Update
 from vidtok.live.talk import json_row
@@ -59,6 +59,25 @@ class Desk:
         self.canvas = canvas
 
 
+class Desks:
+    """Attended streams by their names, as a server has them."""
+
+    def __init__(self, desks: dict[str, Desk]) -> None:
+        self.desks = desks
+
+    def streams(self) -> dict[str, Mapping[str, object]]:
+        return {name: desk.attending.about for name, desk in self.desks.items()}
+
+    def ask(self, stream: str, text: str) -> AsyncGenerator[str | Answer, None]:
+        return self.desks[stream].attending.ask(text)
+
+    def looked(self, stream: str, answer: Answer) -> list[Place]:
+        return self.desks[stream].attending.looked(answer)
+
+    def notices(self, stream: str, condition: str) -> AsyncGenerator[Notice, None]:
+        return self.desks[stream].attending.notices(condition)
+
+
 @asynccontextmanager
 async def served(desks: dict[str, Desk]) -> AsyncIterator[str]:
     """The address of a listener whose questions go to these streams."""
@@ -67,10 +86,7 @@ async def served(desks: dict[str, Desk]) -> AsyncIterator[str]:
         raise AssertionError("no stream comes this way")
 
     listener = WebRtcListener("127.0.0.1", 0, token=TOKEN, on_endpoint=nobody)
-    add_questions(
-        listener, lambda: {name: desk.attending.about for name, desk in desks.items()},
-        lambda name, text: desks[name].attending.ask(text),
-    )  # fmt: skip
+    add_questions(listener, Desks(desks))
     await listener.start()
     try:
         yield f"http://127.0.0.1:{listener.port}"

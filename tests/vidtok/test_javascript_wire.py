@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from base64 import b64decode
-from collections.abc import Mapping
 from typing import Any
 
 import msgpack
@@ -22,7 +20,7 @@ import transport.errors
 from tests.transport.test_wire import GOLDEN as PACKETS
 from tests.transport.test_wire import packets, values
 from tests.vidtok.fakes import VECTORS
-from tests.vidtok.twin import Twin, TwinError, Words, based, damaged, verdict
+from tests.vidtok.twin import Twin, TwinError, Words, based, damaged, spelled, tagged, verdict
 from transport import fields, wire
 from transport.states import Role
 
@@ -32,30 +30,6 @@ WIRE_ERRORS: dict[type[Exception], str] = {
     transport.errors.RemoteProtocolError: "RemoteProtocolError",
     transport.errors.LocalProtocolError: "LocalProtocolError",
 }
-
-
-def tagged(value: object) -> Any:
-    """A packet's field as JSON that keeps what JSON would lose."""
-    match value:
-        case bytes():
-            return {"bytes": based(value)}
-        case float():
-            return {"float": struct.pack(">d", math.nan if math.isnan(value) else value).hex()}
-        case int() if abs(value) >= 1 << 53:
-            return {"int": str(value)}
-        case Role():
-            return value.value
-        case wire.Part():
-            return {"part": [value.index, value.count, value.size]}
-        case Mapping():
-            return {"map": [[key, tagged(each)] for key, each in value.items()]}
-        case list() | tuple():
-            return [tagged(each) for each in value]
-    return value
-
-
-def packet_words(packet: wire.Packet) -> Words:
-    return {"type": type(packet).__name__, **{key: tagged(value) for key, value in vars(packet).items()}}
 
 
 def test_transport_vectors(twin: Twin) -> None:
@@ -74,14 +48,14 @@ def test_transport_vectors(twin: Twin) -> None:
 @given(packet=packets)
 def test_drawn_packets(twin: Twin, packet: wire.Packet) -> None:
     data = verdict(lambda: based(wire.push_packet(packet)), WIRE_ERRORS)
-    assert verdict(lambda: twin.ask("push", packet=packet_words(packet)), WIRE_ERRORS) == data
+    assert verdict(lambda: twin.ask("push", packet=spelled(packet)), WIRE_ERRORS) == data
     if isinstance(data, str):
         pulled = wire.pull_packet(b64decode(data))
-        assert twin.ask("pull", bytes=data) == packet_words(pulled) == packet_words(packet)
+        assert twin.ask("pull", bytes=data) == spelled(pulled) == spelled(packet)
 
 
 def check_pull(twin: Twin, data: bytes) -> None:
-    mine = verdict(lambda: packet_words(wire.pull_packet(data)), WIRE_ERRORS)
+    mine = verdict(lambda: spelled(wire.pull_packet(data)), WIRE_ERRORS)
     assert verdict(lambda: twin.ask("pull", bytes=based(data)), WIRE_ERRORS) == mine, data.hex()
 
 
@@ -162,7 +136,7 @@ def test_packets_at_their_limits(twin: Twin) -> None:
     ]
     for packet in [*sized, *greetings, *others]:
         mine = verdict(lambda packet=packet: based(wire.push_packet(packet)), WIRE_ERRORS)
-        theirs = verdict(lambda packet=packet: twin.ask("push", packet=packet_words(packet)), WIRE_ERRORS)
+        theirs = verdict(lambda packet=packet: twin.ask("push", packet=spelled(packet)), WIRE_ERRORS)
         assert theirs == mine, packet
 
 

@@ -1,24 +1,18 @@
-// The other end of test_javascript.py: requests come as lines of JSON, each is answered by one.
+// The other end of test_javascript.py and test_javascript_wire.py; lines.mjs says how it is asked.
 //
 //     {"do": "decode", "base": canvas, "payload": base64}  -->  {"value": patch} or {"error": name, "message": text}
 //
-// Arrays of a canvas or a patch are their little-endian bytes in base64. What JSON cannot say of a packet's fields has
-// a tag: {"bytes": base64}, {"int": digits}, {"float": hex of its eight bytes}, {"map": [[key, value], ...]}.
-
-import { createInterface } from "node:readline";
+// Arrays of a canvas or a patch are their little-endian bytes in base64.
 
 import * as canvases from "../../edge_gate/web/canvas.js";
 import * as entropy from "../../edge_gate/web/entropy.js";
 import * as fields from "../../edge_gate/web/fields.js";
-import * as msgpack from "../../edge_gate/web/msgpack.js";
 import { decodePayload, encodePayload } from "../../edge_gate/web/payload.js";
 import * as wire from "../../edge_gate/web/wire.js";
+import { answer, fromBase64, fromObject, tagged, toBase64, toObject, untagged } from "./lines.mjs";
 
 /** @type {entropy.Tables} */
 let tables;
-
-const fromBase64 = (text) => Uint8Array.from(Buffer.from(text, "base64"));
-const toBase64 = (array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64");
 
 function toCanvas({ width, height, version, position, values, depth, changed, gist, gist_depth }) {
   return {
@@ -68,44 +62,7 @@ const fromPatch = (patch) => ({
   gist_depth: patch.gistDepth,
 });
 
-function untagged(value) {
-  if (value === null || typeof value !== "object") return value;
-  if (Array.isArray(value)) return value.map(untagged);
-  const [[tag, content]] = Object.entries(value);
-  if (tag === "bytes") return fromBase64(content);
-  if (tag === "int") return BigInt(content);
-  if (tag === "part") return { index: content[0], count: content[1], size: content[2] };
-  if (tag === "map") return new Map(content.map(([key, each]) => [key, untagged(each)]));
-  const number = Buffer.from(content, "hex").readDoubleBE();
-  return Number.isSafeInteger(number) ? new msgpack.Float(number) : number;
-}
-
-function tagged(value) {
-  if (typeof value === "bigint") return { int: String(value) };
-  if (Number.isSafeInteger(value)) return value;
-  if (typeof value === "number" || value instanceof Number) {
-    if (Number.isNaN(value)) return { float: "7ff8000000000000" }; // whichever of them it was
-    const bytes = Buffer.alloc(8);
-    bytes.writeDoubleBE(Number(value));
-    return { float: bytes.toString("hex") };
-  }
-  if (value instanceof Uint8Array) return { bytes: toBase64(value) };
-  if (value?.count !== undefined) return { part: [value.index, value.count, value.size] };
-  if (value instanceof Map) return { map: [...value].map(([key, each]) => [key, tagged(each)]) };
-  return Array.isArray(value) ? value.map(tagged) : value;
-}
-
-function toPacket(words) {
-  const camel = (key) => key.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
-  return Object.fromEntries(Object.entries(words).map(([key, value]) => [camel(key), untagged(value)]));
-}
-
-function fromPacket(packet) {
-  const snake = (key) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-  return Object.fromEntries(Object.entries(packet).map(([key, value]) => [snake(key), tagged(value)]));
-}
-
-const doing = {
+await answer({
   tables: async ({ bytes }) => {
     tables = new entropy.Tables(fromBase64(bytes));
     return toBase64(await tables.digest());
@@ -129,22 +86,11 @@ const doing = {
     decoder.finish();
     return { bytes: toBase64(bytes), read };
   },
-  push: ({ packet }) => toBase64(wire.pushPacket(toPacket(packet))),
-  pull: ({ bytes }) => fromPacket(wire.pullPacket(fromBase64(bytes))),
+  push: ({ packet }) => toBase64(wire.pushPacket(toObject(packet))),
+  pull: ({ bytes }) => fromObject(wire.pullPacket(fromBase64(bytes))),
   pack: ({ value }) => toBase64(Uint8Array.from(fields.packMap(untagged(value)))),
   pack_object: ({ value }) => toBase64(Uint8Array.from(fields.packMap(value))),
   unpack: ({ bytes }) => tagged(fields.unpackMap(fromBase64(bytes))),
   varint: ({ value }) => toBase64(Uint8Array.from(fields.pushVarint(value))),
   expand: ({ low, near }) => fields.expand(low, near),
-};
-
-for await (const line of createInterface({ input: process.stdin })) {
-  let answer;
-  try {
-    const request = JSON.parse(line);
-    answer = { value: await doing[request.do](request) };
-  } catch (error) {
-    answer = { error: error.name, message: error.message };
-  }
-  process.stdout.write(`${JSON.stringify(answer)}\n`);
-}
+});

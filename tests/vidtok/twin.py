@@ -1,12 +1,14 @@
 """A Node process with the JavaScript twin in it, and the words in which it is asked.
 
-this process --a line of JSON--> twin.mjs --> edge_gate/web/*.js
+this process --a line of JSON--> twin.mjs, or another driver --> edge_gate/web/*.js
              <--a line of JSON--
 """
 
 from __future__ import annotations
 
 import json
+import math
+import struct
 import subprocess
 import threading
 from base64 import b64encode
@@ -16,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from transport.states import Role
+from transport.wire import Part
 from vidtok.canvas import Canvas
 from vidtok.edits import Patch
 
@@ -35,10 +39,10 @@ class TwinError(Exception):
 class Twin:
     """A Node process that answers line by line."""
 
-    def __init__(self, node: str) -> None:
-        driver = Path(__file__).parent / "twin.mjs"
+    def __init__(self, node: str, driver: str = "twin.mjs") -> None:
+        script = Path(__file__).parent / driver
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "encoding": "utf-8"}
-        self.process = subprocess.Popen([node, str(driver)], **pipes)  # type: ignore[call-overload]
+        self.process = subprocess.Popen([node, str(script)], **pipes)  # type: ignore[call-overload]
 
     def ask(self, do: str, **request: Any) -> Any:
         timer = threading.Timer(SECONDS, self.process.kill)
@@ -84,6 +88,31 @@ def shown_words(canvas: Canvas) -> Words:
 def patch_words(edits: Patch) -> Words:
     maps = arrays(edits, kind="u1", depth="u1", values="u1", move="i1", gist="u1")
     return {"pan": [edits.pan.dx, edits.pan.dy], "gist_depth": edits.gist_depth, **maps}
+
+
+def tagged(value: object) -> Any:
+    """A value as JSON that keeps what JSON would lose."""
+    match value:
+        case bytes():
+            return {"bytes": based(value)}
+        case float():
+            return {"float": struct.pack(">d", math.nan if math.isnan(value) else value).hex()}
+        case int() if abs(value) >= 1 << 53:
+            return {"int": str(value)}
+        case Role():
+            return value.value
+        case Part():
+            return {"part": [value.index, value.count, value.size]}
+        case Mapping():
+            return {"map": [[key, tagged(each)] for key, each in value.items()]}
+        case list() | tuple():
+            return [tagged(each) for each in value]
+    return value
+
+
+def spelled(value: object) -> Words:
+    """A packet or an event, by the name of its type."""
+    return {"type": type(value).__name__, **{key: tagged(each) for key, each in vars(value).items()}}
 
 
 def verdict(call: Callable[[], object], names: Mapping[type[Exception], str]) -> object:

@@ -12,6 +12,8 @@ import asyncio
 import hmac
 import ipaddress
 import logging
+import secrets
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from transport.trace import Trace
 
 _LOGGED_AT_ONCE = 10
 _LOGGED_PER_SECOND = 0.2
+MOST_GRANTED = 64
 _log = logging.getLogger(__name__)
 _E = TypeVar("_E", bound=Endpoint)
 
@@ -77,6 +80,7 @@ class Admission:
             raise LocalProtocolError(f"listening on {host} lets others in: set a token, or listen on 127.0.0.1")
         self.trace = Trace(limit=256)
         self._token, self._max_sessions = token, max_sessions
+        self._granted: deque[str] = deque(maxlen=MOST_GRANTED)
         self._offers = Bucket(offers_per_second, max(1.0, offers_per_second))
         self._lines = Bucket(_LOGGED_PER_SECOND, _LOGGED_AT_ONCE)
         self._unlogged = 0
@@ -87,12 +91,24 @@ class Admission:
         A browser lets any page reach a server on this machine, by a name of the page's own or across origins.
         """
         if self._token:
-            wanted = f"Bearer {self._token}".encode()
-            known = hmac.compare_digest(authorization.encode("utf-8", "replace"), wanted)
-            return None if known else WRONG_TOKEN
+            given = authorization.encode("utf-8", "replace")
+            known = [hmac.compare_digest(given, f"Bearer {each}".encode()) for each in (self._token, *self._granted)]
+            return None if any(known) else WRONG_TOKEN
         if not is_loopback(_host_name(f"//{host}")):
             return FOREIGN_HOST
         return None if origin is None or is_loopback(_host_name(origin)) else FOREIGN_ORIGIN
+
+    @property
+    def asks_for_token(self) -> bool:
+        """Whether anybody has to present one."""
+        return bool(self._token)
+
+    def grant(self) -> str:
+        """A further token, as good as the first until so many others were granted; where there is a first."""
+        if not self._token:
+            raise LocalProtocolError("a listener without a token grants none: whoever is on this machine comes in")
+        self._granted.append(secrets.token_urlsafe(16))
+        return self._granted[-1]
 
     def room(self, sessions: int, now: float) -> Refusal | None:
         """Check the rate of offers, then whether one more session is allowed beside `sessions`."""

@@ -30,13 +30,16 @@ _LINGER = 1.0  # for the rest of a refused body, so that the client still reads 
 
 
 class HttpListener:
-    """A server whose routes open sessions; `app` is the aiohttp application: add routes of your own before `start`."""
+    """A server whose routes open sessions; `app` is the aiohttp application: add routes of your own before `start`.
+
+    `admission` says who may come in.
+    """
 
     def __init__(
         self, host: str, port: int, admission: Admission, *, read_timeout: float, ssl: SSLContext | None
     ) -> None:
         self._host, self.port, self._ssl = host, port, ssl
-        self._admission, self._read_timeout = admission, read_timeout
+        self.admission, self._read_timeout = admission, read_timeout
         self._sessions = Sessions()
         self._waiting: dict[object, asyncio.TimerHandle] = {}
         self._server: asyncio.Server | None = None
@@ -57,7 +60,7 @@ class HttpListener:
     @property
     def trace(self) -> Trace:
         """Every refusal, under its reason."""
-        return self._admission.trace
+        return self.admission.trace
 
     async def start(self) -> None:
         """Listen; with port 0, `port` says afterwards which one it is."""
@@ -96,7 +99,7 @@ class HttpListener:
         del self._waiting[connection]
         if connection.transport is not None:
             peer = connection.transport.get_extra_info("peername")
-            self._admission.refused("slow-headers", peer[0] if peer else "?", asyncio.get_running_loop().time())
+            self.admission.refused("slow-headers", peer[0] if peer else "?", asyncio.get_running_loop().time())
             connection.force_close()
 
     @web.middleware
@@ -126,14 +129,14 @@ class HttpListener:
     def identity(self, request: web.Request) -> Refusal | None:
         """The admission's check of who asks."""
         headers = request.headers
-        return self._admission.identity(headers.get("Authorization", ""), request.host, headers.get("Origin"))
+        return self.admission.identity(headers.get("Authorization", ""), request.host, headers.get("Origin"))
 
     def room(self) -> Refusal | None:
         """The admission's check of rate and number."""
-        return self._admission.room(self.sessions, asyncio.get_running_loop().time())
+        return self.admission.room(self.sessions, asyncio.get_running_loop().time())
 
     def _note(self, request: web.Request, reason: str) -> None:
-        self._admission.refused(reason, request.remote, asyncio.get_running_loop().time())
+        self.admission.refused(reason, request.remote, asyncio.get_running_loop().time())
 
 
 def with_path(url: str, default: str) -> str:

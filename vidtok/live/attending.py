@@ -15,11 +15,13 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
+import numpy as np
+
 from edge_gate.wishes import Wishes
-from vidtok.canvas import Canvas
+from vidtok.canvas import CELL, Canvas
 from vidtok.edits import Kind
 from vidtok.errors import ModelError
 from vidtok.live import wishing
@@ -30,7 +32,10 @@ from vidtok.model.answerer import Answer, looked_at
 EVERY_S = 1.0  # a condition is asked about at most so often
 YES = "yes"
 RATE_S = 4.0  # over so long the rate of tokens is averaged
+MOST_PLACES = 16  # that an answer is said to come from
+MOST_CONDITIONS = 8  # of one stream, the server's own included
 
+Place = tuple[int, int, int, float]  # left, top, side in pixels of the frame; weight, 1 at most
 Clock = Callable[[], float]
 Report = Callable[[Mapping[str, object]], None]
 
@@ -60,6 +65,23 @@ class _Asked:
         return {"event": event, "seconds": round(now - self.since_s, 4), "words": self.words, **first}
 
 
+@dataclass(frozen=True)
+class Notice:
+    """The answer to a condition has become yes."""
+
+    condition: str
+    capture_ms: int  # of the frame that was news
+    sure: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Listener:
+    """Somebody who waits for a condition; None says that the stream has ended."""
+
+    condition: str
+    heard: asyncio.Queue[Notice | None]
+
+
 class Attending:
     """A stream from its greeting to its end."""
 
@@ -82,8 +104,10 @@ class Attending:
         self._model, self._name, self._base, self._canvas = model, name, base, canvas
         self._clock, self._tell_edge, self._report = clock, state, report
         self._wishing = wishing.State(idle_s=math.inf if conditions else clock())
-        self._rate, self._rated_s = 0.0, clock()
+        self._rate, self._rated_s, self._capture_ms = 0.0, clock(), 0
         self._conditions = dict.fromkeys(conditions, False)  # and whether each held when it was asked about last
+        self._own = frozenset(conditions)  # which stay when nobody listens
+        self._listeners: list[_Listener] = []
         self._noticing: asyncio.Task[None] | None = None
         self._noticed_s = -EVERY_S
         fps = about.get("fps")
@@ -94,10 +118,12 @@ class Attending:
         self._model.leave(self._name)
         if self._noticing is not None:
             self._noticing.cancel()
+        for listener in self._listeners:
+            listener.heard.put_nowait(None)
 
     def show(self, update: Update, late_s: float) -> None:
         """A patch has come."""
-        now, self._canvas = self._clock(), update.canvas
+        now, self._canvas, self._capture_ms = self._clock(), update.canvas, update.capture_ms
         fade = min(1.0, max(now - self._rated_s, 1e-3) / RATE_S)
         self._rate += fade * (update.edits.tokens / max(now - self._rated_s, 1e-3) - self._rate)
         self._rated_s = now
@@ -109,6 +135,37 @@ class Attending:
         if self._conditions and news and now - self._noticed_s >= EVERY_S and self._noticing is None:
             self._noticed_s = now
             self._noticing = asyncio.create_task(self._notice(update.capture_ms))
+
+    def looked(self, answer: Answer) -> list[Place]:
+        """Where in the frame an answer came from, most first."""
+        looked, (left, top) = looked_at(answer, self._canvas), self._canvas.offset
+        most = float(looked.max())
+        cells = sorted(((float(looked[at]), at) for at in zip(*np.nonzero(looked), strict=True)), reverse=True)
+        return [
+            (int(col) * CELL - left, int(row) * CELL - top, CELL, round(weight / most, 3))
+            for weight, (row, col) in cells[:MOST_PLACES]
+        ]
+
+    async def notices(self, condition: str) -> AsyncGenerator[Notice, None]:
+        """Tell each time that the answer to a condition becomes yes, for as long as somebody listens."""
+        if condition not in self._conditions and len(self._conditions) >= MOST_CONDITIONS:
+            raise ModelError(f"{self._name}: {MOST_CONDITIONS} conditions are watched already: end one first")
+        listener = _Listener(condition, asyncio.Queue())
+        self._listeners.append(listener)
+        self._conditions[condition] = False
+        self._wishing = replace(self._wishing, idle_s=math.inf)
+        if self._noticing is None and self._canvas.version:
+            self._noticed_s = self._clock()
+            self._noticing = asyncio.create_task(self._notice(self._capture_ms))
+        try:
+            while (notice := await listener.heard.get()) is not None:
+                yield notice
+        finally:
+            self._listeners.remove(listener)
+            if condition not in self._own | {each.condition for each in self._listeners}:
+                self._conditions.pop(condition, None)
+            if not self._conditions:
+                self._wishing = replace(self._wishing, idle_s=self._clock())
 
     async def ask(self, text: str) -> AsyncGenerator[str | Answer, None]:
         """Words of the answer, then the whole."""
@@ -159,8 +216,12 @@ class Attending:
                 if answer is None:
                     return
                 holds = answer.text == YES
-                self._conditions[condition] = holds
+                if condition in self._conditions:
+                    self._conditions[condition] = holds
                 if holds and not held:
+                    for listener in self._listeners:
+                        if listener.condition == condition:
+                            listener.heard.put_nowait(Notice(condition, capture_ms, answer.sure))
                     self._report(
                         {
                             "event": "noticed",

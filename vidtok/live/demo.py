@@ -4,6 +4,8 @@ scene --Edge--> WebRTC data channel --> child: vidtok serve --json --> rows on i
   |                    \\-- demo.vtk                                                                  |
   +--> judge: the whole tower on the true frame ------------- agreement <-----------------------------+
 demo.vtk --Replay--> viewer --> demo.mp4, demo.png, index.html
+
+Afterwards `show_page` serves the page, on which a browser is the edge; a camera goes on being filmed for it to watch.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_gate.source import Frame, Source
+from edge_gate.source import Frame, Source, SourceError
 from transport.adapters.endpoint import Endpoint
 from transport.adapters.file import FileWriter
 from transport.adapters.webrtc import connect
@@ -30,17 +32,21 @@ from vidtok.canvas import CELL, Grid, blank
 from vidtok.entropy import load_tables
 from vidtok.errors import ModelError
 from vidtok.live.ask import ask_server
-from vidtok.live.edge import Edge, Tally
+from vidtok.live.edge import Edge, Tally, send
+from vidtok.live.ending import told_to_end
 from vidtok.live.link import codec_hash
 from vidtok.live.pictures import FilmWriter, heat, outlined, panels, save_png
 from vidtok.live.recording import Replay
 from vidtok.live.sender import SendConfig, Step, hello
-from vidtok.live.server import unpack_pooled
+from vidtok.live.server import serve, unpack_pooled
 from vidtok.model.reader import Reader, agreement
 from vidtok.model.viewer import CanvasViewer
 from vidtok.tokenizer.edge import load_info
 
 START_TIMEOUT_S = 90.0
+ON_THE_PAGE = (
+    "\nin a browser      vidtok serve, then open http://127.0.0.1:8080/ and allow the camera: its pixels stay there"
+)
 Say = Callable[[str], None]
 Pooled = NDArray[np.float32]
 
@@ -302,6 +308,33 @@ canvas that the server holds, as the viewer shows it to people. The server itsel
 <table>{rows}</table>
 <p><img src="demo.png" alt="five moments of the demo"></p>
 """
+
+
+async def show_page(port: int, source: Source | None, config: SendConfig, say: Say) -> None:
+    """Serve the page on this machine until told to end; with a source, send that too, for the page to watch."""
+    filming: list[asyncio.Task[None]] = []
+
+    def report(row: Mapping[str, object]) -> None:
+        if row["event"] == "page":
+            say(f"\nopen {row['url']} in a browser of this machine; Ctrl-C ends it")
+        elif row["event"] == "listening" and source is not None:
+            filming.append(asyncio.create_task(_film_on(source, str(row["url"]), config, say)))
+        elif row["event"] in ("connected", "closed"):
+            say(f"{row['stream']}  {row['event']}  {row.get('source', '')}")
+
+    with told_to_end() as told:
+        try:
+            await serve("127.0.0.1", port, token=None, report=report, caps=None, once=False, told_to_end=told)
+        finally:
+            for task in filming:
+                task.cancel()
+
+
+async def _film_on(source: Source, url: str, config: SendConfig, say: Say) -> None:
+    try:
+        await send(source, url, token=None, config=config, tell=lambda _tally, _step: None)
+    except (PeerError, SourceError) as error:
+        say(f"{source.name}: {error}")
 
 
 def report_lines(figures: Mapping[str, float], out: Path) -> list[str]:

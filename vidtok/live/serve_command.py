@@ -10,10 +10,9 @@ import argparse
 import asyncio
 import os
 import secrets
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 from vidtok.errors import UsageError
@@ -55,6 +54,17 @@ def _add_listening(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="listen there too, ws://127.0.0.1:8081 or udp://127.0.0.1:8082, say; may be given again",
     )
+    parser.add_argument(
+        "--no-page", action="store_true", help="do not serve the page, on which a browser is the edge, at /"
+    )
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="https with a certificate made here, once, and kept in the user's cache: browsers on other devices open "
+        "cameras over https only, and warn once of a certificate that nobody else vouches for",
+    )
+    parser.add_argument("--cert", type=Path, metavar="FILE.pem", help="https with this certificate")
+    parser.add_argument("--key", type=Path, metavar="FILE.pem", help="its key, where it is not in the same file")
     parser.add_argument(
         "--max-sessions", type=int, default=8, metavar="N", help="of each listener at a time (default %(default)s)"
     )
@@ -111,6 +121,7 @@ def _add_telling(parser: argparse.ArgumentParser) -> None:
 def _serve(args: argparse.Namespace) -> None:
     from edge_gate.budget import Caps
     from transport.adapters.admission import is_loopback
+    from vidtok.live.ending import told_to_end
     from vidtok.live.server import serve
     from vidtok.live.talk import Talk, json_row
 
@@ -125,9 +136,10 @@ def _serve(args: argparse.Namespace) -> None:
     )  # fmt: skip
     extras = {name: getattr(args, name) for name in same}
     extras |= {"ice_servers": args.ice, "conditions": args.tell_me, "workers": _workers(args)}
+    extras |= {"page": not args.no_page, "tls": _tls(args, report)}
 
     async def until_told() -> None:
-        with _signals() as told:
+        with told_to_end() as told:
             await serve(args.host, args.port, token=token, report=report, caps=caps, told_to_end=told, **extras)
 
     asyncio.run(until_told())
@@ -142,6 +154,22 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--trace {args.trace}: there is no folder {args.trace.parent}; make it first")
 
 
+def _tls(args: argparse.Namespace, report: Callable[[Mapping[str, object]], None]) -> SSLContext | None:
+    """What `--cert` or `--tls` asks for; None for plain HTTP."""
+    from vidtok.live.certificate import given, self_made
+    from vidtok.live.inviting import reachable
+
+    if args.key is not None and args.cert is None:
+        raise UsageError(f"--key {args.key}: give its certificate too, with --cert")
+    if args.cert is not None:
+        return given(args.cert, args.key)
+    if not args.tls:
+        return None
+    context, fingerprint = self_made(reachable(args.host))
+    report({"event": "certificate", "sha256": fingerprint})
+    return context
+
+
 def _workers(args: argparse.Namespace) -> int | None:
     """How many processes `--workers` asks for; None where it is not given."""
     if args.workers is None:
@@ -153,21 +181,3 @@ def _workers(args: argparse.Namespace) -> int | None:
     if args.model != "built-in":
         raise UsageError(f"--workers {args.workers}: runs the built-in model only, not --model {args.model}")
     return number
-
-
-@contextmanager
-def _signals() -> Iterator[asyncio.Event]:
-    """An event that the first SIGTERM or SIGINT sets; the second ends the process as it does without us."""
-    told, loop = asyncio.Event(), asyncio.get_running_loop()
-
-    def heard(number: int, _: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        loop.call_soon_threadsafe(told.set)
-
-    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield told
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

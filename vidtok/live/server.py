@@ -1,6 +1,6 @@
 """The server: answers WebRTC offers, keeps each stream's canvas, has the model read it. It never sees a pixel.
 
-endpoint --Connection--> events --Receiver--> canvas --every one--> model <-questions-- HTTP, --tell-me
+endpoint --Connection--> events --Receiver--> canvas --every one--> model <-questions-- HTTP, page, --tell-me
                                       ^         |                     |
                                       |         +--newest only--> Reader --labels--> report
                                       +-- feedback <--wishing-- room, questions, where answers looked
@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from ssl import SSLContext
 
 import numpy as np
 
@@ -35,11 +36,14 @@ from vidtok.canvas import Canvas, Grid, blank
 from vidtok.entropy import load_tables
 from vidtok.errors import ModelError
 from vidtok.live.asking import add_questions
-from vidtok.live.attending import Attending
+from vidtok.live.attending import Attending, Notice, Place
 from vidtok.live.figures import Figures
+from vidtok.live.inviting import Invitations, reachable
 from vidtok.live.link import LIVE, codec_hash
 from vidtok.live.models import BUILT_IN, Model, load_model
+from vidtok.live.page import add_page
 from vidtok.live.receiver import Receiver, Update
+from vidtok.live.showing import add_pictures
 from vidtok.live.timeline import tracing
 from vidtok.live.workers import load_workers
 from vidtok.model.answerer import Answer
@@ -65,6 +69,7 @@ class Server:
         log_questions: bool = False,
     ) -> None:
         self.sessions: dict[str, Session] = {}  # those that are open, by the stream's name
+        self.receivers: dict[str, Receiver] = {}  # those that have begun, in order of their beginning
         self.attending: dict[str, Attending] = {}  # those that the model watches, in order of their beginning
         self.figures = Figures()
         self._reader, self._say, self._trace = reader, report, trace
@@ -117,7 +122,8 @@ class Server:
         try:
             with tracing(trace_path(self._trace, self._streams)) as trace:
                 self.sessions[name] = Session(
-                    Role.RECEIVER, codec_hash=self._build, meta={}, config=LIVE, now=now, wall_ms=wall_ms, trace=trace
+                    Role.RECEIVER, codec_hash=self._build, meta={"stream": name}, config=LIVE, now=now, wall_ms=wall_ms,
+                    trace=trace,
                 )  # fmt: skip
                 yield self.sessions[name]
         finally:
@@ -137,6 +143,7 @@ class Server:
             await connection.close(CloseCode.PROTOCOL_ERROR, str(error)[:100])
         finally:
             self._served.discard(connection)
+            self.receivers.pop(name, None)
             try:
                 await self._finish(reading, fresh)
                 await self._answered(name)
@@ -151,15 +158,32 @@ class Server:
 
     def ask(self, stream: str, text: str) -> AsyncGenerator[str | Answer, None]:
         """Words of the answer to a question about a stream, then the whole; what it means for the edge is wished."""
+        return self._attended(stream).ask(text)
+
+    def notices(self, stream: str, condition: str) -> AsyncGenerator[Notice, None]:
+        """Each time that the answer to a condition about a stream becomes yes."""
+        return self._attended(stream).notices(condition)
+
+    def looked(self, stream: str, answer: Answer) -> list[Place]:
+        """Where in its frame an answer about a stream came from, most first."""
+        return self.attending[stream].looked(answer) if stream in self.attending else []
+
+    def _attended(self, stream: str) -> Attending:
+        if self._answering is None:
+            raise ModelError("this server runs no model that answers: start it without --model none")
         if stream not in self.attending:
             raise ModelError(f"{stream}: no such stream; there are {', '.join(self.attending) or 'none now'}")
         if self._ending:
             raise ModelError("the server ends: ask another one")
-        return self.attending[stream].ask(text)
+        return self.attending[stream]
 
     def streams(self) -> dict[str, Mapping[str, object]]:
-        """What can be asked about, in order of its beginning."""
-        return {name: attending.about for name, attending in self.attending.items()}
+        """What there is, in order of its beginning."""
+        return {name: receiver.meta for name, receiver in self.receivers.items()}
+
+    def canvases(self) -> dict[str, Canvas]:
+        """The newest canvas of every stream."""
+        return {name: receiver.canvas for name, receiver in self.receivers.items() if receiver.canvas is not None}
 
     async def ended(self) -> None:
         """Wait until a stream has ended."""
@@ -193,6 +217,7 @@ class Server:
                         **{k: receiver.meta.get(k) for k in ("source", "width", "height", "fps")},
                     }
                 )
+                self.receivers[name] = receiver
                 self._attend(name, connection, receiver)
                 receiver.wish(self._wishes, connection.clock())
                 connection.flush()
@@ -288,25 +313,30 @@ async def serve(
     log_questions: bool = False,
     told_to_end: asyncio.Event | None = None,
     grace_s: float = 3.0,
+    page: bool = True,
+    tls: SSLContext | None = None,
 ) -> None:
     """Listen until told to end or cancelled, or until the first stream has ended when `once` is asked for.
 
     On WebRTC at `host` and `port`, and on the URLs of `also`, whatever adapters they name. Told to end, answers in
-    progress have `grace_s`. With `workers` the built-in model runs in so many processes.
+    progress have `grace_s`. With `workers` the built-in model runs in so many processes. The page is at `/`.
     """
     reader = Reader()
     reader.read(blank(Grid(64, 64)))  # the first reading keeps everything waiting: better before anybody does
     answering = load_model(model, projector) if workers is None else load_workers(workers, report)
     server = Server(reader, report, caps, trace, answering, conditions, log_questions)
     listener = WebRtcListener(
-        host, port, token=token, on_endpoint=server.stream, max_sessions=max_sessions, ice_servers=ice_servers
+        host, port, token=token, on_endpoint=server.stream, max_sessions=max_sessions, ice_servers=ice_servers, ssl=tls
     )
-    if answering is not None:
-        add_questions(listener, server.streams, server.ask)
+    add_questions(listener, server)
+    add_pictures(listener, server.canvases)
+    if page:
+        add_page(listener, answers=answering is not None)
+    invitations = Invitations(listener, lambda url: report({"event": "page", "url": url})) if page and token else None
     if metrics:
         add_metrics(listener, lambda: server.sessions, more=server.metrics)
     others = [listen(url, server.stream, token=token, max_sessions=max_sessions) for url in also]
-    name = f"[{host}]" if ":" in host else host
+    scheme = "http" if tls is None else "https"
     started: list[Listener] = []
     thinking = None if answering is None else asyncio.create_task(answering.run())
     told = asyncio.Event() if told_to_end is None else told_to_end
@@ -314,8 +344,13 @@ async def serve(
         for each in (listener, *others):
             await each.start()
             started.append(each)
-        for url, each in zip((f"http://{name}:0", *also), started, strict=True):
+        for url, each in zip((_url(scheme, host, 0), *also), started, strict=True):
             report({"event": "listening", "url": re.sub(r":0$", f":{each.port}", url), "token": token})
+        address = _url(scheme, reachable(host), listener.port)
+        if invitations is not None:
+            invitations.begin(address)
+        elif page:
+            report({"event": "page", "url": address + "/"})
         if await _first(told.wait(), server.ended() if once else asyncio.Event().wait()) == 0:
             listener.stop_accepting()
             await server.end(grace_s)
@@ -326,6 +361,10 @@ async def serve(
             thinking.cancel()
             with suppress(asyncio.CancelledError):
                 await thinking
+
+
+def _url(scheme: str, host: str, port: int) -> str:
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 async def _first(*waiting: Awaitable[object]) -> int:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from vidtok.live.inviting import qr
+
 
 def json_row(row: Mapping[str, object]) -> None:
     """One JSON object a line, with the time at which it is told."""
@@ -37,6 +39,18 @@ class Talk:
                 token = f" --token {row['token']}" if row["token"] else ""
                 print(f"listening: vidtok send SOURCE --to {row['url']}{token}", flush=True)
                 print(f'ask:       vidtok ask {row["url"]} "what do you see?"{token}', flush=True)
+            case "certificate":
+                print(
+                    f"tls:       a certificate made here; browsers warn once, its SHA-256 is {row['sha256']}",
+                    flush=True,
+                )
+            case "page":
+                print(f"page:      {row['url']}", flush=True)
+                if "#" in row["url"]:
+                    print(
+                        f"{qr(row['url'])}\n           (works once; the next one is printed when it was used)",
+                        flush=True,
+                    )
             case "noticed":
                 print(f"{row['stream']}  {row['capture_ms'] / 1000:7.1f} s  {row['condition']} yes", flush=True)
             case "sight" if row["capture_ms"] - self._said_ms.get(row["stream"], -1e9) >= 1000:
