@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from experiments.browser_edge_ours import of_ours, pace
 from experiments.browser_edge_receiver import WEB
 from experiments.browser_edge_runs import Moment, Taken, Video, watched
 from experiments.browser_edge_twins import Made
+from tests.browser.conftest import absent
 from tests.experiments.toys import clip
 from vidtok.canvas import Grid
 from vidtok.live.server import pack_pooled
@@ -378,9 +380,8 @@ def test_finished_rows_make_the_report_again_without_a_browser(tmp_path: Path, m
 
 @pytest.mark.browser
 def test_chromium_plays_the_film_and_the_tap_knows_each_frame(tmp_path: Path) -> None:
-    pytest.importorskip("playwright")
-    if not any(map(shutil.which, browser_edge_chromium.NAMES)):
-        pytest.skip("there is no Chromium here")
+    if not any(map(shutil.which, browser_edge_chromium.NAMES)) or find_spec("playwright") is None:
+        absent("there is no Chromium here, or no Playwright: apt-get install chromium, pip install 'vidtok[dev]'")
     film = reel(1.0)
 
     async def watch() -> list[Glass]:
