@@ -1,7 +1,7 @@
 """The session's two twins side by side: what one was asked, and what it said, is asked of the other.
 
-test --> Recorded --> transport.Session          Recorded.calls, Recorded.told --> the same calls of JavaScript
-test --> InJavaScript --> session_twin.mjs       a Session to whoever uses it
+    test --> Recorded --> transport.Session          Recorded.calls, Recorded.told --> the same calls of JavaScript
+    test --> InJavaScript --> session_twin.mjs       a Session to whoever uses it
 """
 
 from __future__ import annotations
@@ -34,12 +34,7 @@ CALLS: Mapping[str, tuple[str, ...]] = {
 }
 RECEIVERS = {"feedback_interval", "refresh_interval"}  # what JavaScript's configuration leaves out
 ROUNDED = {"rtt_ms": 1, "queue_ms": 1, "bps": 0}
-OPTIONS: Words = {
-    "codec_hash": CODEC,
-    "meta": {"who": "sender"},
-    "wall_ms": 1_700_000_000_000,
-    "session_id": SESSION_ID,
-}
+OPTIONS: Words = {"codec_hash": CODEC, "meta": {"who": "sender"}, "wall_ms": 1_700_000_000_000, "session_id": SESSION_ID}
 
 
 def readable(session: Session) -> Words:

@@ -93,14 +93,7 @@ def test_losses_and_gains(sender_twin: Tagged, rng: Rng) -> None:
     held = dequantise(canvas.values)
     mine = novelty.losses(latents, dequantise(values), held, known(canvas.depth), weights, EDGES, noise)
     theirs = sender_twin.call(
-        "novelty",
-        "losses",
-        latents.ravel(),
-        values.ravel(),
-        canvas_words(canvas),
-        shown.ravel(),
-        weights,
-        number(noise),
+        "novelty", "losses", latents.ravel(), values.ravel(), canvas_words(canvas), shown.ravel(), weights, number(noise)
     )
     missed = novelty.by_level(novelty.missed(latents, held, known(canvas.depth), 0.0), EDGES)
     seen = (shown > 0)[..., None]
@@ -299,12 +292,7 @@ def test_what_is_bought_and_why(sender_twin: Tagged, rng: Rng, bit: float, token
     price = {"bit": bit, "token": number(token)}
     funds = [{"bits": number(each.bits), "tokens": each.tokens} for each in (allowance, left)]
     theirs = sender_twin.call("budget", "buy", words, funds[0], price, funds[1])
-    for name, array in {
-        "setTo": mine.set_to,
-        "refineTo": mine.refine_to,
-        "gain": mine.gain,
-        "worth": mine.worth,
-    }.items():
+    for name, array in {"setTo": mine.set_to, "refineTo": mine.refine_to, "gain": mine.gain, "worth": mine.worth}.items():
         same(theirs[name], array.ravel(), name)
     assert theirs["surplus"] == mine.surplus
     alert, in_sight = np.float32(rng.random(shape) * 9), rng.random(shape) < 0.8
@@ -402,11 +390,7 @@ def test_bits_of_every_symbol(sender_twin: Tagged) -> None:
 @few
 def test_costs_of_values_and_gist(sender_twin: Tagged, rng: Rng, grid: Grid) -> None:
     canvas = still(grid, rng)
-    values, gist, wanted = (
-        random_values(canvas.depth.shape, rng),
-        random_gist(rng),
-        rng.random(canvas.depth.shape) < 0.7,
-    )
+    values, gist, wanted = random_values(canvas.depth.shape, rng), random_gist(rng), rng.random(canvas.depth.shape) < 0.7
     bits = sender_twin.ask("coded", name="valueCosts", args=[canvas_words(canvas), values.ravel(), wanted.ravel()])
     same(bits, (value_costs(canvas, values, load_tables()) * wanted[..., None]).ravel())
     told, kept = gist_costs(canvas, gist, load_tables())
@@ -463,11 +447,7 @@ def test_what_the_encoder_is_fed_and_what_is_made_of_it(
     gist = latents_of(rng, 1, GIST)
     shapes = (1, CHANNELS, rows, cols), (1, 5, 2 * rows, 2 * cols)
     mine = EdgeEncoder.__new__(EdgeEncoder)
-    mine._cells, mine._gist, mine._features = (
-        Fake(latents.reshape(shapes[0]), features.reshape(shapes[1])),
-        Fake(gist),
-        None,
-    )
+    mine._cells, mine._gist, mine._features = Fake(latents.reshape(shapes[0]), features.reshape(shapes[1])), Fake(gist), None
     made = mine(pixels), mine.gist()
     outputs = {
         "encoder": {"latents": {"data": latents, "dims": shapes[0]}, "features": {"data": features, "dims": shapes[1]}},

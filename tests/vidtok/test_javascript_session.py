@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from tests.transport.test_wire import GOLDEN as PACKETS
 from tests.transport.toy import CODEC, SESSION_ID, ToyReceiver, ToySender, World
-from tests.vidtok.sessions import Recorded, of_a_map
-from tests.vidtok.twin import Twin, damaged
+from tests.vidtok.sessions import InJavaScript, Recorded, of_a_map
+from tests.vidtok.twin import Twin, based, damaged
 from transport import (
     ConnectionClosed,
     DeltaReceived,
@@ -33,6 +33,7 @@ from transport import (
     wire,
 )
 from transport.impair import Gilbert
+from transport.states import TRANSITIONS
 
 # What fails is named by its call: with fewer calls it would be another.
 drawn = partial(settings, phases=(Phase.explicit, Phase.reuse, Phase.generate))
@@ -169,9 +170,7 @@ acks = st.builds(
     missing=st.none() | near,
     clock_ms=st.none() | st.integers(0, 65535),
 )
-limits = st.sampled_from(
-    [0, 0.0, 1, 5e-324, 9_999.5, 1 << 60, 1e308, float("inf"), float("nan"), -1, True, "many", [], None]
-)
+limits = st.sampled_from([0, 0.0, 1, 5e-324, 9_999.5, 1 << 60, 1e308, float("inf"), float("nan"), -1, True, "many", [], None])
 feedback = st.builds(
     wire.Feedback,
     st.integers(0, 6),
@@ -202,9 +201,7 @@ steps = st.one_of(
     st.tuples(st.just("hear"), acks | feedback | refreshes | welcomes),
     st.tuples(st.just("hear"), others | altered),
     st.tuples(st.just("turn"), st.booleans(), st.booleans()),
-    st.tuples(
-        st.just("path"), st.sampled_from(["lost", "found", "behind", "behind"]), st.sampled_from([0, 2000, 9000])
-    ),
+    st.tuples(st.just("path"), st.sampled_from(["lost", "found", "behind", "behind"]), st.sampled_from([0, 2000, 9000])),
 )
 ends = st.tuples(st.integers(-1, 256), st.text(max_size=300))
 
@@ -250,9 +247,7 @@ class Script:
         choose = self.rng.choice
         self.session.allowance(self.now)
         base = self.session.base(self.now) if base is None else base
-        options = (
-            {"lane": choice} if (choice := choose([Lane.DELTA, Lane.DELTA, Lane.ANCHOR, Lane.CONTROL, None])) else {}
-        )
+        options = {"lane": choice} if (choice := choose([Lane.DELTA, Lane.DELTA, Lane.ANCHOR, Lane.CONTROL, None])) else {}
         if choose([True, False, False]):
             options["deadline"] = self.now + choose([-1.0, 0.0, 0.05, 3.0])
         try:
