@@ -114,7 +114,8 @@ class Bench:
         frames, size = list(self.reel.clip()), self.reel.size
         browser = await browser_edge_twins.in_browser(frames, size, self.reel.fps, self.browser)
         python = await asyncio.to_thread(browser_edge_twins.in_python, frames, size)
-        return browser_edge_twins.costs(browser) | browser_edge_twins.agreement(browser, python, Grid(*size))
+        again = await asyncio.to_thread(browser_edge_twins.in_python, frames, size, browser)
+        return browser_edge_twins.costs(browser) | browser_edge_twins.agreement(browser, python, again, Grid(*size))
 
 
 def seen_by_tower(reel: Reel) -> list[Any]:

@@ -186,14 +186,25 @@ async def weigh(reel: Reel, browser: Chromium, serving: Serving) -> Row:
     async with browser.tab() as page:
         cold, _ = await _visited(page, serving, reel)
         warm, first_token_s = await _visited(page, serving, reel)
-    return {"page_cold_bytes": cold, "page_warm_bytes": warm, "first_token_warm_s": round(first_token_s, 3)}
+    return {
+        "page_cold_bytes": sum(cold.values()),
+        "page_runtime_bytes": below("/vendor/", cold),
+        "page_weights_bytes": below("/weights/", cold),
+        "page_warm_bytes": sum(warm.values()),
+        "first_token_warm_s": round(first_token_s, 3),
+    }
 
 
-async def _visited(page: Any, serving: Serving, reel: Reel) -> tuple[int, float]:
+def below(folder: str, found: Mapping[str, int]) -> int:
+    """Bytes of the addresses in a folder."""
+    return sum(size for address, size in found.items() if folder in address)
+
+
+async def _visited(page: Any, serving: Serving, reel: Reel) -> tuple[Mapping[str, int], float]:
     async with _weighed(page) as found:
         _, took_s = await started(page, serving, reel)
         await asyncio.sleep(1.0)  # what is still being loaded belongs to it
-    return sum(found.values()), took_s
+    return found, took_s
 
 
 @asynccontextmanager

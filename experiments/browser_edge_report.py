@@ -27,9 +27,17 @@ _COSTS = (
     "tab_cpu_ms_per_s", "browser_cpu_ms_per_s",
 )  # fmt: skip
 _PACE = ("keeps_up_fps", "frame_ms", "look_p50_ms", "look_p95_ms", "look_share", *(f"{part}_ms" for part in PARTS))
-_TWINS = ("codes_agree", "codes_near", "first_levels_agree", "cells_agree", "looks_agree", "payloads_agree")
+_TWINS = (
+    "codes_agree",
+    "codes_near",
+    "first_levels_agree",
+    "cells_agree",
+    "looks_agree",
+    "payloads_agree",
+    "payloads_agree_on_its_codes",
+)
 _LIVE = ("worked_fps", "worked_p50_ms", "worked_looks", "camera_lag_ms", "stamp_lag_ms")
-_PAGE = ("page_cold_bytes", "page_warm_bytes", "first_token_warm_s")
+_PAGE = ("page_cold_bytes", "page_runtime_bytes", "page_weights_bytes", "page_warm_bytes", "first_token_warm_s")
 REPORT = (
     "Medians over clips. A frame's moment is when Chromium's camera took it. `p50_ms`, `p95_ms`: from there "
     "to model input, of the frames that led to any; ours: its edits stand in the server's canvas, video: the decoded "
@@ -95,7 +103,8 @@ def report(args: argparse.Namespace, summary: Row, took: str, drawn: bool) -> No
         lines += [f"## {title}", "", *bench.table(mine, columns), ""] if mine else []
     lines += [
         "`codes_agree`: values that are the same; `codes_near`: or one apart; `first_levels_agree`, `cells_agree`: "
-        "cells whose first level, or all of them, are the same; `looks_agree`, `payloads_agree`: frames.",
+        "cells whose first level, or all of them, are the same; `looks_agree`, `payloads_agree`: frames; "
+        "`payloads_agree_on_its_codes`: frames, where Python's edge is given what the browser's encoder saw.",
         "",
     ]
     lines += ["Parts of a frame:", "", *(f"- **{part}**: {about}" for part, about in PARTS.items())]

@@ -1,7 +1,8 @@
 """The same clip through the browser's edge and through Python's: what a frame costs there, and whether both agree.
 
-    frame/K --Chromium: a worker, one thread of WASM--> codes of every cell, payloads, ms by part --+--> shares
-    frame/K --here: vidtok.live.sender-----------------> codes of every cell, payloads -------------+
+    frame/K --Chromium: a worker, one thread of WASM--> latents of every cell, payloads, ms by part --+--> shares
+    frame/K --here: encoder, vidtok.live.sender--------> latents of every cell, payloads -------------+
+    the browser's latents --here: vidtok.live.sender---> payloads ------------------------------------+
 
 Both send into a session whose other end has everything at once, at the film's own times: no clock and no network is in
 what they make. Python's own times are not taken.
@@ -28,7 +29,7 @@ from vidtok.canvas import Grid
 from vidtok.entropy import load_tables
 from vidtok.live.sender import Sender
 from vidtok.tokenizer.edge import WEIGHTS, EdgeEncoder, load_info
-from vidtok.tokenizer.fsq import EDGES, quantise
+from vidtok.tokenizer.fsq import CHANNELS, EDGES, GIST, quantise
 
 EDGE = Path(__file__).parents[1] / "edge_gate"
 NEEDED = ("vendor/ort.wasm.min.mjs", "encoder.js", "network.js", "sender.js")
@@ -54,10 +55,16 @@ SCRIPT = """asked => new Promise((resolve, reject) => {
 class Made:
     """What one edge made of a frame."""
 
-    codes: NDArray[np.uint8] | None  # (rows, cols, CHANNELS) as they came; None where the frame was not looked at
+    latents: NDArray[np.float32] | None  # (rows, cols, CHANNELS) as they came; None where it was not looked at
+    gist: NDArray[np.float32] | None  # the newest of the whole frame's
     payloads: Sequence[str]  # in hexadecimal
     tokens: int
     ms: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def codes(self) -> NDArray[np.uint8] | None:
+        """The latents as values."""
+        return None if self.latents is None else quantise(self.latents)
 
 
 def check() -> None:
@@ -97,16 +104,35 @@ class AtOnce:
         return self.next_version - 1
 
 
-def in_python(frames: Sequence[Frame], size: tuple[int, int]) -> list[Made]:
-    """A clip through Python's edge."""
-    session = AtOnce(SessionConfig().max_payload)
-    sender = Sender(Grid(*size), session, EdgeEncoder(), load_info(), load_tables())  # type: ignore[arg-type]
+class Again:
+    """An encoder that sees what another edge saw."""
+
+    def __init__(self, seen: Sequence[Made]) -> None:
+        self.now = 0
+        self._seen = seen
+
+    def __call__(self, _: Any, __: Any = (0, 0)) -> NDArray[np.float32]:
+        """What it saw in the frame of now; nothing where it did not look."""
+        latents = self._seen[self.now].latents
+        some = next(one.latents for one in self._seen if one.latents is not None)
+        return np.zeros_like(some) if latents is None else latents
+
+    def gist(self) -> NDArray[np.float32]:
+        """And of the whole."""
+        gist = self._seen[self.now].gist
+        return np.zeros(GIST, np.float32) if gist is None else gist
+
+
+def in_python(frames: Sequence[Frame], size: tuple[int, int], seen: Sequence[Made] | None = None) -> list[Made]:
+    """A clip through Python's edge; with `seen`, as another edge's encoder saw it."""
+    session, again = AtOnce(SessionConfig().max_payload), Again(seen or ())
+    encoder: Any = EdgeEncoder() if seen is None else again
+    sender = Sender(Grid(*size), session, encoder, load_info(), load_tables())  # type: ignore[arg-type]
     out = []
-    for frame in frames:
+    for again.now, frame in enumerate(frames):
         session.payloads = []
         step = sender.step(frame.pixels, frame.time_s, frame.time_s)
-        codes = quantise(sender.seen) if step.looked and sender.seen is not None else None
-        out.append(Made(codes, session.payloads, step.tokens))
+        out.append(Made(sender.seen if step.looked else None, None, session.payloads, step.tokens))
     return out
 
 
@@ -146,14 +172,16 @@ async def in_browser(frames: Sequence[Frame], size: tuple[int, int], fps: float,
             found = await _asked(page, asked)
     finally:
         await runner.cleanup()
-    shape = (grid.rows, grid.cols, -1)
-    return [
-        Made(
-            np.frombuffer(seen[k], np.uint8).reshape(shape) if k in seen else None,
-            one["payloads"], one["tokens"], one["ms"],
-        )
-        for k, one in enumerate(found)
-    ]  # fmt: skip
+    return [Made(*_parted(seen.get(k), grid), one["payloads"], one["tokens"], one["ms"]) for k, one in enumerate(found)]
+
+
+def _parted(data: bytes | None, grid: Grid) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+    """Latents of every cell, and what follows them: the gist."""
+    if data is None:
+        return None, None
+    numbers = np.frombuffer(data, np.float32)
+    latents, gist = np.split(numbers, [grid.rows * grid.cols * CHANNELS])
+    return latents.reshape(grid.rows, grid.cols, CHANNELS), gist
 
 
 async def _asked(page: Any, asked: Mapping[str, Any]) -> list[Any]:
@@ -170,33 +198,38 @@ async def _asked(page: Any, asked: Mapping[str, Any]) -> list[Any]:
 # Both
 
 
-def agreement(browser: Sequence[Made], python: Sequence[Made], grid: Grid) -> Row:
-    """Shares of values, of cells and of frames that are the same for both."""
+def agreement(browser: Sequence[Made], python: Sequence[Made], again: Sequence[Made], grid: Grid) -> Row:
+    """Shares of values, of cells and of frames that are the same for both.
+
+    `again` is what Python makes of the browser's latents.
+    """
     inner = (slice(0, grid.rows - 1), slice(0, grid.cols - 1))  # the spare row and column are out of sight
-    same_looks = sum((a.codes is None) == (b.codes is None) for a, b in zip(browser, python, strict=True))
-    apart = [
-        np.abs(a.codes[inner].astype(np.int16) - b.codes[inner])
-        for a, b in zip(browser, python, strict=True)
-        if a.codes is not None and b.codes is not None
-    ]
+    same_looks = sum((a.latents is None) == (b.latents is None) for a, b in zip(browser, python, strict=True))
+    codes = [(a.codes, b.codes) for a, b in zip(browser, python, strict=True)]
+    apart = [np.abs(a[inner].astype(np.int16) - b[inner]) for a, b in codes if a is not None and b is not None]
     if not apart:
         raise BenchError("no frame was looked at by both edges: nothing can be compared")
     whole = np.stack(apart)  # (frames, rows, cols, CHANNELS)
-    payloads = sum(list(a.payloads) == list(b.payloads) for a, b in zip(browser, python, strict=True))
     return {
         "codes_agree": round(float((whole == 0).mean()), 6),
         "codes_near": round(float((whole <= 1).mean()), 6),
         "first_levels_agree": round(float((whole[..., : EDGES[1]] == 0).all(-1).mean()), 6),
         "cells_agree": round(float((whole == 0).all(-1).mean()), 6),
         "looks_agree": round(same_looks / len(python), 4),
-        "payloads_agree": round(payloads / len(python), 4),
+        "payloads_agree": _same_payloads(browser, python),
+        "payloads_agree_on_its_codes": _same_payloads(browser, again),
     }
+
+
+def _same_payloads(one: Sequence[Made], other: Sequence[Made]) -> float:
+    same = sum(list(a.payloads) == list(b.payloads) for a, b in zip(one, other, strict=True))
+    return round(same / len(other), 4)
 
 
 def costs(browser: Sequence[Made]) -> Row:
     """What a frame costs on one thread of WASM: by part and whole, and the frames a second that leaves room for."""
     whole = [sum(one.ms.values()) for one in browser]
-    looked = [sum(one.ms.values()) for one in browser if one.codes is not None]
+    looked = [sum(one.ms.values()) for one in browser if one.latents is not None]
     return {
         "keeps_up_fps": round(1000 / float(np.mean(whole)), 2),
         "frame_ms": round(float(np.mean(whole)), 3),

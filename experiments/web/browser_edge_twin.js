@@ -2,14 +2,13 @@
 // A worker that runs the edge on a film as fast as it can, one thread of WASM: what each part of a frame costs, and what
 // it makes of every frame. Its session takes all that is sent and has it acknowledged at once, so nothing hangs on time.
 //
-//   GET frame/K --> ImageBitmap --> pixels --> Sender: look, tell --> POST seen/K: the codes of every cell
+//   GET frame/K --> ImageBitmap --> pixels --> Sender: look, tell --> POST seen/K: the latents of every cell, the gist
 //                                                             +----> postMessage(times, payloads)
 
 import * as ort from "./edge/vendor/ort.wasm.min.mjs";
 import { EdgeEncoder } from "./edge/encoder.js";
 import { Tables } from "./edge/entropy.js";
 import { makeGrid } from "./edge/canvas.js";
-import { quantise } from "./edge/levels.js";
 import { GateNetwork } from "./edge/network.js";
 import { Sender } from "./edge/sender.js";
 
@@ -79,6 +78,9 @@ async function film({ width, height, fps, count, maxPayload }) {
   const encoder = await EdgeEncoder.load(ort, { encoder: await at("encoder.onnx"), gist: await at("gist.onnx") });
   const network = await GateNetwork.load(ort, await at("gate.onnx"), (await json("gate.json")).wake);
   const timer = new Timer();
+  let gist = new Float32Array(0);
+  const whole = encoder.gist.bind(encoder);
+  encoder.gist = async () => (gist = await whole());
   timer.watch(encoder, "encode", "encode");
   timer.watch(encoder, "gist", "gist");
   timer.watch(network, "judge", "gate");
@@ -112,11 +114,11 @@ async function film({ width, height, fps, count, maxPayload }) {
     const looked = performance.now();
     const step = await sender.tell(number / fps, number / fps);
     const told = performance.now();
-    const { encode = 0, gist = 0, gate = 0 } = timer.parts;
-    const [see, tell] = [looked - began - encode - gist, told - looked - gate];
-    const ms = { read: began - drawn, encode, gist, gate, see, tell };
+    const { encode = 0, gist: second = 0, gate = 0 } = timer.parts;
+    const [see, tell] = [looked - began - encode - second, told - looked - gate];
+    const ms = { read: began - drawn, encode, gist: second, gate, see, tell };
     frames.push({ ms, looked: step.looked, tokens: step.tokens, payloads: sender.session.payloads });
-    if (step.looked) await fetch(`seen/${number}`, { method: "POST", body: quantise(sender.seen) });
+    if (step.looked) await fetch(`seen/${number}`, { method: "POST", body: new Blob([sender.seen, gist]) });
   }
   return frames;
 }

@@ -31,7 +31,7 @@ from experiments.browser_edge_camera import (
     offset_of,
 )
 from experiments.browser_edge_chromium import wall_ahead_s
-from experiments.browser_edge_ours import of_ours, pace
+from experiments.browser_edge_ours import below, of_ours, pace
 from experiments.browser_edge_receiver import WEB
 from experiments.browser_edge_runs import Moment, Taken, Video, watched
 from experiments.browser_edge_twins import Made
@@ -39,7 +39,7 @@ from tests.browser.conftest import absent
 from tests.experiments.toys import clip
 from vidtok.canvas import Grid
 from vidtok.live.server import pack_pooled
-from vidtok.tokenizer.fsq import CHANNELS
+from vidtok.tokenizer.fsq import CHANNELS, dequantise
 
 SIZE = (192, 64)
 
@@ -202,6 +202,17 @@ def test_the_pace_is_of_what_was_worked_on_while_it_was_measured() -> None:
     assert pace([], (1.0, 5.0))["worked_p50_ms"] is None
 
 
+def test_a_pages_weight_is_told_apart_by_folder() -> None:
+    found = {
+        "http://a/page.js": 1,
+        "http://a/vendor/ort.wasm": 20,
+        "http://a/weights/a.onnx": 300,
+        "http://a/weights/b": 4,
+    }
+    assert below("/weights/", found) == 304
+    assert below("/vendor/", found) == 20
+
+
 # Figures
 
 
@@ -284,7 +295,10 @@ def test_medians_are_over_clips_and_our_parts_become_one_row() -> None:
 
 
 def made(codes: np.ndarray | None, payloads: tuple[str, ...] = ("ab",)) -> Made:
-    return Made(codes, payloads, 1, dict.fromkeys(browser_edge_twins.PARTS, 0.0) | {"encode": 15.0, "tell": 5.0})
+    latents = None if codes is None else dequantise(codes)
+    return Made(
+        latents, None, payloads, 1, dict.fromkeys(browser_edge_twins.PARTS, 0.0) | {"encode": 15.0, "tell": 5.0}
+    )
 
 
 def test_shares_count_values_cells_and_frames() -> None:
@@ -294,17 +308,18 @@ def test_shares_count_values_cells_and_frames() -> None:
     other[0, 0, 0] = 1  # of the first level
     other[1, 1, -1] = 2  # of the last
     other[-1] = 5  # out of sight
-    row = browser_edge_twins.agreement([made(codes), made(None)], [made(other, ("cd",)), made(None)], grid)
+    browser, python = [made(codes), made(None)], [made(other, ("cd",)), made(None)]
+    row = browser_edge_twins.agreement(browser, python, browser, grid)
     assert row["codes_agree"] == pytest.approx(1 - 2 / (4 * CHANNELS), abs=1e-6)
     assert row["codes_near"] == pytest.approx(1 - 1 / (4 * CHANNELS), abs=1e-6)
     assert (row["first_levels_agree"], row["cells_agree"]) == (0.75, 0.5)
-    assert (row["looks_agree"], row["payloads_agree"]) == (1.0, 0.5)
+    assert (row["looks_agree"], row["payloads_agree"], row["payloads_agree_on_its_codes"]) == (1.0, 0.5, 1.0)
     with pytest.raises(BenchError, match="nothing can be compared"):
-        browser_edge_twins.agreement([made(None)], [made(codes)], grid)
+        browser_edge_twins.agreement([made(None)], [made(codes)], [made(codes)], grid)
 
 
 def test_the_pace_counts_every_frame_and_a_look_only_those_looked_at() -> None:
-    still = Made(None, (), 0, dict.fromkeys(browser_edge_twins.PARTS, 0.0))
+    still = Made(None, None, (), 0, dict.fromkeys(browser_edge_twins.PARTS, 0.0))
     row = browser_edge_twins.costs([made(np.zeros(1, np.uint8)), still])
     assert (row["frame_ms"], row["encode_ms"]) == (10.0, 7.5)
     assert row["keeps_up_fps"] == 100.0
@@ -315,10 +330,12 @@ def test_pythons_edge_says_what_it_sent_of_each_frame() -> None:
     frames = list(clip(3, size=(64, 64)))
     first, *_ = found = browser_edge_twins.in_python(frames, (64, 64))
     assert len(found) == 3
-    assert first.codes is not None
-    assert first.codes.shape == (3, 3, CHANNELS)
+    assert first.latents is not None
+    assert first.latents.shape == (3, 3, CHANNELS)
     assert first.payloads
     assert first.tokens > 0
+    others = [Made(np.zeros_like(one.latents), None, (), 0) for one in found if one.latents is not None]
+    assert browser_edge_twins.in_python(frames, (64, 64), others)[0].payloads != first.payloads
 
 
 # The command
