@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+HTTP = tuple(f"vidtok/live/{name}.py" for name in ("ask", "asking", "inviting", "page", "showing", "static"))
 OURS = {"transport", "edge_gate", "vidtok", "experiments", "tests"}
 
 
@@ -66,7 +67,7 @@ def test_only_live_and_the_command_line_join_the_packages() -> None:
     ("packages", "places"),
     [
         ({"aiortc"}, ("transport/adapters",)),
-        ({"aiohttp"}, ("transport/adapters", "vidtok/live/ask.py", "vidtok/live/asking.py", "vidtok/model/closed.py")),
+        ({"aiohttp"}, ("transport/adapters", *HTTP, "vidtok/model/closed.py")),
         ({"av", "cv2"}, ("edge_gate/source.py",)),
         ({"onnxruntime"}, ("edge_gate/network.py", "vidtok/tokenizer/edge.py")),
         ({"ray"}, ("vidtok/live/ray_cluster.py",)),

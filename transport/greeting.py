@@ -20,6 +20,7 @@ from transport.wire import (
 )
 
 _HELLO_AT_LEAST = 0.5  # seconds between two, however long nobody answers
+_DOUBLINGS = 64  # of the time between two: a float holds no more than a thousand
 
 
 class Greeter:
@@ -90,6 +91,6 @@ class Greeter:
         """Whether a Hello is to leave now; the next comes later and later."""
         if self.hello_at is None or now < self.hello_at:
             return False
-        self.hello_at = now + min(interval * 2.0**self.hellos, _HELLO_AT_LEAST)
+        self.hello_at = now + min(interval * 2.0 ** min(self.hellos, _DOUBLINGS), _HELLO_AT_LEAST)
         self.hellos += 1
         return True

@@ -210,7 +210,8 @@ class Tables:
 
     @cached_property
     def costs(self) -> dict[str, NDArray[np.float32]]:
-        """Bits each symbol costs: for planning only, never part of the contract; float32 logarithms differ by machine."""
+        """Bits each symbol costs: for planning only, never part of the contract."""
+        # in double precision first: float32 logarithms differ from one machine to the next
         wide = {name: np.log2(f.astype(np.float64)) for name, f in self.frequencies.items()}
         return {name: (PROB_BITS - bits).astype(np.float32) for name, bits in wide.items()}
 

@@ -23,6 +23,7 @@ import { Stream } from "./stream.js";
 
 const TOKEN = "vidtok-token"; // in this tab's storage: gone when the tab is
 const QUESTIONS = ["what is in the picture?", "is anyone there?", "what came in?", "does anything move?"];
+const NOTHING = "Choose what to film and press Start. Or drop a video or a recording here.";
 const OPENING = {
   camera: "Opening the camera: allow it for this page …",
   screen: "Choose what to share: a screen, a window or a tab …",
@@ -65,6 +66,7 @@ class Page {
   /** What is filmed now. @type {Choice | null} */
   #choice = null;
   #ready = false;
+  #broken = false; // the networks did not load
   #hiddenAt = 0;
   #slow = 0; // ticks for which this device has not kept up
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -151,9 +153,11 @@ class Page {
       this.#choice = choice;
       this.controls.running = true;
       this.watched = choice.stream;
+      $("camera-empty").textContent = "Nothing is filmed here: the stream comes from elsewhere.";
       if (choice.stream === null) this.says.tell("watch", "warn", "There is no stream on the server yet: start one with `vidtok send`.");
       return;
     }
+    if (this.#broken) return; // which was said
     this.#choice = choice;
     this.controls.running = true;
     document.documentElement.style.setProperty("--ratio", `${choice.width} / ${choice.height}`);
@@ -198,6 +202,7 @@ class Page {
     this.watched = null;
     drawHeat($("heat"), null);
     $("camera-empty").hidden = false;
+    $("camera-empty").textContent = NOTHING;
     this.controls.running = false;
     this.says.clear("camera", "path", "loading", "watch", "slow", "model", "hidden");
   }
@@ -247,12 +252,13 @@ class Page {
   /** @param {string} why */
   #failed(why) {
     this.stop();
+    this.#broken = !this.#ready;
     this.says.tell("worker", "bad", `The networks do not run in this tab: ${why}.`);
   }
 
   /** @param {string} why */
   #waiting(why) {
-    this.says.tell("path", "bad", `No way to the server (${why}). It is tried again and again; the stream goes on by itself.`);
+    this.says.tell("path", "bad", `The server ${why} It is tried again and again; the stream goes on by itself.`);
   }
 
   /** @param {string} why */

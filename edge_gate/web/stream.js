@@ -26,7 +26,7 @@ const WELCOME = 2; // a packet's type, in the low half of its first byte
  *
  * @typedef {object} Heard
  * @property {(name: string) => void} named the server's name for it
- * @property {(why: string) => void} waiting there is no path; it is tried again
+ * @property {(why: string) => void} waiting there is no path; it is tried again; `why` goes on after "The server"
  * @property {(why: string) => void} refused there will be none
  * @property {(event: any) => void} event of the session
  * @property {(step: any) => void} step a frame was looked at
@@ -112,7 +112,7 @@ export class Stream {
       const why = /** @type {Error} */ (error).message;
       if (run === this.#run) {
         if (why.endsWith(REFUSALS[401])) this.#heard.refused("The server asks for another token: open the link that it printed last.");
-        else this.#heard.waiting(why);
+        else this.#heard.waiting(why.replace(/^\S+?(:?) /, "$1 ").trim());
       }
       throw error;
     }

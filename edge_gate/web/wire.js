@@ -235,7 +235,7 @@ function pullGreeting(reader) {
   const size = reader.unsigned(1);
   if (size > MAX_CODEC_HASH) throw new RemoteProtocolError(`greeting: codec is longer than ${MAX_CODEC_HASH} bytes`);
   const codecHash = reader.take(size);
-  const wall = (BigInt(reader.unsigned(4)) << 32n) | BigInt(reader.unsigned(4));
+  const wall = reader.take(8).reduce((value, byte) => (value << 8n) | BigInt(byte), 0n);
   const wallMs = isInteger(Number(wall)) ? Number(wall) : wall;
   const features = flags & 8 ? reader.unsigned(1) : 0;
   if (flags & 8 && features === 0) throw new RemoteProtocolError("greeting: no features, their flag must be 0");

@@ -120,7 +120,7 @@ def test_a_lost_connection_is_resumed(tab: Tab, server: Served) -> None:
     place = server.url.rstrip("/") + tab.places[-1]
     urllib.request.urlopen(urllib.request.Request(place, method="DELETE"), timeout=20).close()
     tab.wait_says("The network is gone")
-    tab.wait_says("No way to the server")
+    tab.wait_says("is tried again and again")
     tab.picture("5-network-gone")
     tab.page.context.set_offline(False)
     tab.wait_says("The network is back")

@@ -106,6 +106,17 @@ def test_nobody_answers_the_greeting() -> None:
     assert 5 <= hellos <= 35
 
 
+def test_who_greets_for_an_hour_goes_on_greeting() -> None:
+    sender = new_session(Role.SENDER, config=SessionConfig(handshake_timeout=3600.0))
+    now: float | None = 0.0
+    while now is not None and now < 3599:
+        sender.handle_timeout(now)
+        sender.datagrams_to_send(now)
+        now = sender.next_timeout()
+    assert sender.state is State.CONNECTING
+    assert 7000 <= sender.packets_sent <= 7300
+
+
 def test_versions_and_times_go_round_their_sixteen_bits() -> None:
     sender, receiver = pair(SessionConfig(start_rate=5_000_000))
     now = 0.0

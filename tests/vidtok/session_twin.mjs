@@ -3,8 +3,9 @@
 //     {"do": "open", "options": {...}}               -->  what anyone may read of the new session
 //     {"do": "calls", "calls": [[name, {...}], ...]}  -->  of each what it gave or raised, and what may be read then
 
+import { SessionConfig } from "../../edge_gate/web/config.js";
+import { RateController } from "../../edge_gate/web/congestion.js";
 import { kept } from "../../edge_gate/web/loss.js";
-import { iceServer, offerAddress, REFUSALS } from "../../edge_gate/web/rtc.js";
 import { Session } from "../../edge_gate/web/session.js";
 import { TRANSITIONS } from "../../edge_gate/web/states.js";
 import { pullPacket } from "../../edge_gate/web/wire.js";
@@ -51,6 +52,14 @@ function call([name, words]) {
   return { ...outcome, ...readable() };
 }
 
+const rating = {
+  on_ack: (rate, received, lost, size, { round_trip, one_way }, now) =>
+    rate.onAck(received, lost, size, { roundTrip: round_trip, oneWay: one_way }, now),
+  on_sent: (rate, size, now) => rate.onSent(size, now),
+  on_timeout: (rate, again, now) => rate.onTimeout(now, again),
+  limit: (rate, limit) => (rate.limit = limit),
+};
+
 await answer({
   open: ({ options, config }) => {
     session = new Session({ ...toObject(options), config: toObject(config) });
@@ -59,15 +68,25 @@ await answer({
   calls: ({ calls }) => calls.map(call),
   trace: () => session.trace.events().map(({ time, name, data }) => [time, name, fromObject(data)]),
   transitions: () => TRANSITIONS,
+  defaults: () => Object.entries(new SessionConfig()),
+  rates: ({ config, calls }) => {
+    const rate = new RateController(new SessionConfig(toObject(config)), 2.0);
+    return calls.map(([what, ...given]) => {
+      rating[what](rate, ...given);
+      const now = given.at(-1);
+      return [
+        rate.rate, rate.why, rate.loss, rate.queue, rate.rtt.smoothed, rate.rtt.minimum, rate.standing(),
+        rate.allowance(now, 500), rate.window(), rate.readyAt(now), rate.eager(now), rate.delivered(now),
+      ];
+    });
+  },
   kept: ({ count }) => Array.from({ length: count }, (_, power) => kept(power)),
   wrong: ({ bytes }) => {
     try {
-      return pullPacket(fromBase64(bytes)).type;
+      pullPacket(fromBase64(bytes));
+      return "";
     } catch (error) {
       return error.message;
     }
   },
-  refusals: () => REFUSALS,
-  ice_server: ({ text }) => iceServer(text),
-  offer_address: ({ url, page }) => offerAddress(url, page),
 });

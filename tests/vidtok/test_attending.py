@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from aiohttp import ClientSession
+from aiohttp import ClientResponse, ClientSession
 
 from edge_gate.wishes import Attention, Wishes
 from tests.vidtok.test_answerer import GRID, answerer, drawn
@@ -25,7 +25,7 @@ from vidtok.codec import diff
 from vidtok.errors import ModelError
 from vidtok.live.ask import ask_server
 from vidtok.live.asking import MOST_TEXT, add_questions
-from vidtok.live.attending import Attending, Notice, Place
+from vidtok.live.attending import MOST_CONDITIONS, MOST_PLACES, Attending, Notice, Place
 from vidtok.live.mind import MOST_QUESTIONS, Mind
 from vidtok.live.receiver import Update
 from vidtok.live.talk import json_row
@@ -34,6 +34,7 @@ from vidtok.model.brain import Brain, Size
 from vidtok.model.words import EOS, Words
 
 TOKEN = "for-this-test"
+INSIDE = {"Authorization": f"Bearer {TOKEN}"}
 
 
 class Desk:
@@ -219,6 +220,69 @@ def test_a_condition_that_does_not_hold_is_not_told() -> None:
             assert {row["event"] for row in desk.rows} <= {"wished"}
 
     run(go)
+
+
+def test_a_client_s_own_condition_is_told_of_for_as_long_as_it_listens() -> None:
+    async def go() -> None:
+        async with at_work(Mind(says("yes"))) as mind:
+            desk, rng = Desk(mind), np.random.default_rng(0)
+            desk.shows(drawn(rng, desk.canvas, 0.5), 1.0)
+            async with served({"stream 1": desk}) as url, ClientSession(headers=INSIDE) as client:
+                async with client.post(url + "/tell-me", json={"text": "is it a ball?"}) as told:
+                    assert told.headers["Content-Type"] == "text/event-stream"
+                    event = await told_next(told)
+                    assert event["condition"] == "is it a ball?"
+                    assert event["capture_ms"] == 1000
+                    desk.shows(drawn(rng, desk.canvas, 0.5), 3.0)  # it still holds: nothing new to tell
+                    await asyncio.sleep(0.2)
+                    desk.shows(drawn(rng, desk.canvas, 0.5), 100.0)
+                    assert desk.wished[-1].interest == 1, "somebody wants to know"
+                assert [row["event"] for row in desk.rows].count("noticed") == 1
+                while desk.wished[-1].interest == 1:  # until the server hears that nobody listens
+                    await asyncio.sleep(0.05)
+                    desk.shows(drawn(rng, desk.canvas, 0.5), desk.now + 100)
+                desk.attending.close()
+
+    run(go)
+
+
+def test_conditions_have_a_limit_and_end_with_their_stream() -> None:
+    async def go() -> None:
+        async with at_work(Mind(says("red ball"))) as mind:
+            desk = Desk(mind, tuple(f"is it {k}?" for k in range(MOST_CONDITIONS - 1)))
+            listening = asyncio.ensure_future(anext(desk.attending.notices("is it a ball?"), None))
+            await asyncio.sleep(0)
+            with pytest.raises(ModelError, match="end one first"):
+                await anext(desk.attending.notices("is it another?"))
+            desk.attending.close()
+            assert await listening is None
+
+    run(go)
+
+
+async def told_next(told: ClientResponse) -> dict[str, Any]:
+    """The next event that is no comment."""
+    while not (line := await told.content.readline()).startswith(b"data: "):
+        assert line, "the server has no more to tell"
+    event: dict[str, Any] = json.loads(line[6:])
+    return event
+
+
+def test_an_answer_says_where_in_the_frame_it_looked() -> None:
+    async def ask(desk: Desk, url: str) -> None:
+        asked = {"text": "What is it?"}
+        async with ClientSession(headers=INSIDE) as client, client.post(url + "/ask", json=asked) as told:
+            while "answer" not in (event := await told_next(told)):
+                pass
+        looked = event["looked"]
+        assert 0 < len(looked) <= MOST_PLACES
+        assert [weight for *_, weight in looked] == sorted((weight for *_, weight in looked), reverse=True)
+        assert looked[0][3] == 1
+        for left, top, side, _ in looked:
+            assert -side < left < GRID.width
+            assert -side < top < GRID.height
+
+    desk_test(ask)
 
 
 def test_every_question_is_a_row_when_it_is_asked_and_one_when_it_ends() -> None:

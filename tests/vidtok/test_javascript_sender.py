@@ -125,9 +125,12 @@ WISHES = {
 TIGHT = SendConfig(caps=Caps(4.0, 20.0))
 WIDE = SendConfig(caps=Caps(400.0, 3000.0), price=0.2, token_price=0.0)
 CASES = [
-    Case("tour", scene={"variant": "tour"}, first=60, expects=(Why.NEWS, Why.REFINED, Why.TOO_DEAR)),
+    Case("tour", scene={"variant": "tour"}, first=60, expects=(Why.NEWS, Why.TOO_DEAR)),
     Case("events", scene={"variant": "events", "seed": 3}, first=20, frames=40, expects=(Why.EVENT, Why.NOTHING_NEW)),
-    Case("clean, settling", scene={"variant": "still", "noise": False}, frames=36, fps=3.0, config=SendConfig(price=0.3)),
+    Case(
+        "clean, settling", scene={"variant": "still", "noise": False}, frames=36, fps=3.0, config=SendConfig(price=0.3),
+        expects=(Why.REFINED,),
+    ),
     Case("tight caps", scene={"variant": "handheld"}, config=TIGHT, expects=(Why.NO_ROOM,)),
     Case("wide caps, many packets", scene={"variant": "pan"}, first=8, frames=20, config=WIDE),
     Case("wishes", scene={"variant": "events", "seed": 1}, first=30, feedback=WISHES, interest={8: 2.0, 18: 1.0}),

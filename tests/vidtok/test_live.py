@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import urllib.error
 import urllib.request
@@ -23,7 +24,7 @@ from vidtok.live.recording import Replay
 def test_the_demo_shows_the_whole_path(tmp_path: Path) -> None:
     out = vidtok("demo", "--seconds", "4", "--out", tmp_path / "demo")
     assert out.returncode == 0, out.stderr
-    for word in ("kbps", "tokens", "cells sent", "glass to token", "agreement", "index.html", "demo.mp4"):
+    for word in ("kbps", "tokens", "cells sent", "glass to token", "agreement", "index.html", "demo.mp4", "then open http"):
         assert word in out.stdout
     figures = json.loads((tmp_path / "demo" / "figures.json").read_text())
     assert 0 < figures["kbps"] <= 35
@@ -33,6 +34,25 @@ def test_the_demo_shows_the_whole_path(tmp_path: Path) -> None:
     assert 0 < figures["glass_to_token_p50_ms"] < 60_000
     names = {p.name for p in (tmp_path / "demo").iterdir()}
     assert names == {"demo.mp4", "demo.png", "demo.vtk", "figures.json", "index.html"}
+
+
+@pytest.mark.slow
+def test_the_demo_serves_the_page_until_it_is_told_to_end() -> None:
+    command = [*VIDTOK, "demo", "browser", "--port", "0"]
+    demo = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert demo.stdout is not None
+        url = next(line for line in demo.stdout if line.startswith("open http")).split()[1]
+        with urllib.request.urlopen(url, timeout=20) as page:
+            assert "<title>vidtok" in page.read().decode()
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(30) == 0
+    finally:
+        demo.kill()
+        demo.wait()
+        demo.stdout.close() if demo.stdout else None
+    refused = vidtok("demo", "browser", "--no-page")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
 
 
 @pytest.fixture(scope="module")

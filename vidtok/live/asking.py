@@ -27,6 +27,7 @@ from aiohttp import web  # isort: skip - after our own, which says what is missi
 
 MOST_TEXT = 400
 BEAT_S = 15.0  # of silence, until a client that waits for notices is told that we are still here
+LOOK_S = 0.5  # between two looks at whether it still waits
 
 
 class Asked(Protocol):
@@ -62,7 +63,7 @@ def add_questions(listener: HttpListener, asked: Asked) -> None:
             return listener.refuse(request, refusal)
         name, text = _question(await listener.body(request), list(asked.streams()))
         async with aclosing(asked.notices(name, text)) as notices:
-            return await _tell(request, name, _noticing(notices))
+            return await _tell(request, name, _noticing(request, notices))
 
     async def listed(request: web.Request) -> web.Response:
         refusal = listener.identity(request)
@@ -101,17 +102,22 @@ async def _answering(
             yield {"word": word}
 
 
-async def _noticing(notices: AsyncGenerator[Notice, None]) -> AsyncGenerator[dict[str, object] | None, None]:
-    """What is noticed; None at once and whenever nothing was for a while."""
+async def _noticing(
+    request: web.Request, notices: AsyncGenerator[Notice, None]
+) -> AsyncGenerator[dict[str, object] | None, None]:
+    """What is noticed, until nobody listens; None at once and whenever nothing was for a while."""
     yield None
-    coming = asyncio.ensure_future(anext(notices, None))
+    coming, silent_s = asyncio.ensure_future(anext(notices, None)), 0.0
     try:
-        while True:
-            done, _ = await asyncio.wait((coming,), timeout=BEAT_S)
+        while request.transport is not None and not request.transport.is_closing():
+            done, _ = await asyncio.wait((coming,), timeout=LOOK_S)
+            silent_s += LOOK_S
             if not done:
-                yield None
+                if silent_s >= BEAT_S:
+                    silent_s = 0.0
+                    yield None
                 continue
-            notice = coming.result()
+            notice, silent_s = coming.result(), 0.0
             if notice is None:
                 return
             yield {"condition": notice.condition, "capture_ms": notice.capture_ms, "sure": round(notice.sure, 3)}
