@@ -73,13 +73,13 @@ def sweep(fps: float, quick: bool) -> list[Video]:
     """Settings of the video track: the camera's rate and less, down to what its encoder can still do."""
     if quick:
         return [Video(VP8, fps, 100), Video(VP8, 1, 30)]
-    low = [rate for rate in (5.0, 1.0) if rate < fps]
+    low = {rate: kbps for rate, kbps in {5.0: (50, 25), 1.0: (30, 15)}.items() if rate < fps}
     return [
         *(Video(VP8, fps, kbps) for kbps in (250, 100, 50, 30)),
-        *(Video(VP8, rate, kbps) for rate in low for kbps in (50, 30)),
+        *(Video(VP8, rate, kbps) for rate, each in low.items() for kbps in each),
         Video(VP8, fps, 100, at_once=False),
         *(Video(H264, fps, kbps) for kbps in (100, 50)),
-        *(Video(H264, rate, 30) for rate in low),
+        *(Video(H264, rate, each[-1]) for rate, each in low.items()),
     ]
 
 

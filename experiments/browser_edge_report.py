@@ -58,6 +58,14 @@ REPORT = (
     "a frame on at its last packet, as in `latency`; `as aiortc` is it unmended.",
 )
 
+_PARTS = (
+    "`codes_agree`: values that are the same; `codes_near`: or one apart; `first_levels_agree`, `cells_agree`: cells "
+    "whose first level, or all of them, are the same; `looks_agree`, `payloads_agree`: frames; "
+    "`payloads_agree_on_its_codes`: frames, where Python's edge is given what the browser's encoder saw.",
+    "",
+    "Parts of a frame:",
+)
+
 
 def write(args: argparse.Namespace, rows: Sequence[Row], took: str) -> None:
     """All of it."""
@@ -101,13 +109,8 @@ def report(args: argparse.Namespace, summary: Row, took: str, drawn: bool) -> No
     for title, columns in titles.items():
         mine = [row for row in middle if row["system"] == OURS and columns[0] in row]
         lines += [f"## {title}", "", *bench.table(mine, columns), ""] if mine else []
-    lines += [
-        "`codes_agree`: values that are the same; `codes_near`: or one apart; `first_levels_agree`, `cells_agree`: "
-        "cells whose first level, or all of them, are the same; `looks_agree`, `payloads_agree`: frames; "
-        "`payloads_agree_on_its_codes`: frames, where Python's edge is given what the browser's encoder saw.",
-        "",
-    ]
-    lines += ["Parts of a frame:", "", *(f"- **{part}**: {about}" for part, about in PARTS.items())]
+    if any("codes_agree" in row for row in middle):
+        lines += [*_PARTS, "", *(f"- **{part}**: {about}" for part, about in PARTS.items())]
     bench.write_report(args.out, TITLE, lines)
 
 
