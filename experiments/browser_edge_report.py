@@ -145,3 +145,4 @@ def _bars(axis: Any, names: Sequence[str], rows: Sequence[Row], column: str, tit
         axis.text(values[place], place, f" {bench.short(row.get(column))}", va="center", fontsize=8)
     axis.set_xlabel(title)
     axis.margins(x=0.25)
+    axis.locator_params(axis="x", nbins=4)
