@@ -91,6 +91,7 @@ export class Api {
    * @returns {Promise<{ picture: Blob, tag: string } | null>}
    */
   async picture(stream, tag) {
+    /** @type {Record<string, string>} */
     const headers = tag === null ? {} : { "If-None-Match": tag };
     const response = await this.#call(`/picture?stream=${encodeURIComponent(stream)}`, { headers, cache: "no-store" });
     const picture = await response.blob();

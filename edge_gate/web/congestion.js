@@ -301,7 +301,8 @@ export class RateController {
     const before = this.queue;
     this.queue = this.#standing();
     const excess = this.loss - this.#radioLoss;
-    const serial = (this.#config.maxPacket * 8) / Math.max(this.rate, 1.0); // a packet's own time on a slow link is no queue
+    // a packet's own time on a slow link is no queue
+    const serial = (this.#config.maxPacket * 8) / Math.max(this.rate, 1.0);
     const allowed = QUEUE + Math.min(serial, 0.1);
     if (this.queue > allowed) { // a queue that stands says that what arrives is all that there is room for
       const sure = used >= USED * this.rate || (this.queue > 2 * allowed && before > allowed);

@@ -1,5 +1,5 @@
 // @ts-check
-/** What the parts of a session share: configuration, trace, outbox, events that wait, counters. Twin of transport/core.py. */
+/** What a session's parts share: configuration, trace, outbox, waiting events, counters. Twin of transport/core.py. */
 
 import { Lane, Outbox } from "./lanes.js";
 import { Trace } from "./trace.js";

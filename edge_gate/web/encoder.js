@@ -104,11 +104,11 @@ export function padToGrid(pixels, high, wide, out) {
 /** @param {Int32Array} words @param {number} from @param {Float32Array} out @param {number} to @param {number} count
  * @param {number} plane */
 function fillWords(words, from, out, to, count, plane) {
-  for (let place = to; place < to + count; place++) {
-    const word = words[from++];
-    out[place] = LIGHT[word & 255];
-    out[plane + place] = LIGHT[(word >>> 8) & 255];
-    out[2 * plane + place] = LIGHT[(word >>> 16) & 255];
+  for (let across = 0; across < count; across++) {
+    const word = words[from + across];
+    out[to + across] = LIGHT[word & 255];
+    out[plane + to + across] = LIGHT[(word >>> 8) & 255];
+    out[2 * plane + to + across] = LIGHT[(word >>> 16) & 255];
   }
 }
 

@@ -7,9 +7,9 @@
  *                      x                        v2 dies: v3 dies with it, tip falls back to acked
  *     acked --> v4 = tip                        and the next version chains from there
  *
- * A version is *alive* while it may still arrive and be applied as far as we know, *dead* once it or a base below it was
- * lost. Dead versions stay in the table until something newer is acknowledged: the receiver may have applied one after
- * all and say so.
+ * A version is *alive* while it may still arrive and be applied as far as we know, *dead* once it or a base below it
+ * was lost. Dead versions stay in the table until something newer is acknowledged: the receiver may have applied one
+ * after all and say so.
  */
 
 /** One version under way; `sentAt` is null until the last of its packets has left our own outbox. */
@@ -128,8 +128,8 @@ export class FlightTable {
   withdraw(versions) {
     let place = this.tip;
     const dead = this.kill(versions);
-    for (let flight = this.get(place); flight !== null && dead.has(place); flight = this.get(place)) place = flight.base;
-    if (this.#flights.has(place)) this.tip = place; // else it is acknowledged or older, and kill() chose the newest such
+    while (dead.has(place) && this.#flights.has(place)) place = this.get(place)?.base ?? 0;
+    if (this.#flights.has(place)) this.tip = place; // else it is acknowledged or older: kill() chose the newest such
     return dead;
   }
 

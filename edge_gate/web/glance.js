@@ -62,8 +62,14 @@ function sumWords({ data, width }, { rows, cols, data: means }) {
       let even = 0;
       let at = row * GLANCE_BLOCK * width + col * GLANCE_BLOCK;
       for (let down = 0; down < GLANCE_BLOCK; down++, at += width) {
-        const [a, b, c, d] = [words[at], words[at + 1], words[at + 2], words[at + 3]];
-        const [e, f, g, h] = [words[at + 4], words[at + 5], words[at + 6], words[at + 7]];
+        const a = words[at];
+        const b = words[at + 1];
+        const c = words[at + 2];
+        const d = words[at + 3];
+        const e = words[at + 4];
+        const f = words[at + 5];
+        const g = words[at + 6];
+        const h = words[at + 7];
         all = (all + a + b + c + d + e + f + g + h) | 0;
         even = (even + (a & EVEN) + (b & EVEN) + (c & EVEN) + (d & EVEN)) | 0;
         even = (even + (e & EVEN) + (f & EVEN) + (g & EVEN) + (h & EVEN)) | 0;

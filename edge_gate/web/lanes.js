@@ -11,8 +11,8 @@
  */
 
 /**
- * How a packet wants to travel; lower goes first. CONTROL and ANCHOR want a reliable, ordered path. DELTA may be lost or
- * overtaken: deltas, and also acknowledgements and heartbeats, which are worth nothing late.
+ * How a packet wants to travel; lower goes first. CONTROL and ANCHOR want a reliable, ordered path. DELTA may be lost
+ * or overtaken: deltas, and also acknowledgements and heartbeats, which are worth nothing late.
  */
 export const Lane = Object.freeze({ CONTROL: 0, ANCHOR: 1, DELTA: 2 });
 
@@ -23,8 +23,8 @@ export const LANE_NAMES = Object.freeze(["control", "anchor", "delta"]);
 export const ALL_LANES = Object.freeze([Lane.CONTROL, Lane.ANCHOR, Lane.DELTA]);
 
 /**
- * One packet that waits: `version` is set for deltas, `deadline` is in seconds of the caller's clock. What is `spare` may
- * be lost: its version is whole without it.
+ * One packet that waits: `version` is set for deltas, `deadline` is in seconds of the caller's clock. What is `spare`
+ * may be lost: its version is whole without it.
  *
  * @typedef {object} Item
  * @property {number} lane

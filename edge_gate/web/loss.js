@@ -1,5 +1,5 @@
 // @ts-check
-/** The sender's memory of losses, over the last hundred versions or so. Twin of what transport/sender.py counts itself. */
+/** The sender's memory of losses, of the last hundred versions or so: transport/sender.py counts them itself. */
 
 const PRIOR_LOST = 0.2; // as if so many had been lost
 const PRIOR = 50; // of so many before the first
@@ -37,7 +37,8 @@ export class Losses {
 }
 
 /**
- * 0.99 to the power of a whole number, rounded once: `**` differs from engine to engine, and from Python, in its last bit.
+ * 0.99 to the power of a whole number, rounded once as Python's is, up to 500 at least: the last bit of `**` differs
+ * from engine to engine.
  *
  * @param {number} count
  * @returns {number}

@@ -37,7 +37,7 @@ export function drawHeat(canvas, heat) {
     if (left >= heat.width || top >= heat.height) continue;
     const score = Math.min(1, heat.score[cell]);
     if (score > FAINTEST) {
-      to.fillStyle = `hsl(${Math.round(8 + 44 * score)} 95% ${Math.round(42 + 14 * score)}% / ${(0.16 + 0.5 * score).toFixed(2)})`;
+      to.fillStyle = `hsl(${Math.round(8 + 44 * score)} 95% ${Math.round(42 + 14 * score)}% / ${(0.1 + 0.4 * score).toFixed(2)})`;
       to.fillRect(left, top, CELL, CELL);
     }
     const kind = heat.kind[cell];

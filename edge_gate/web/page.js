@@ -301,7 +301,7 @@ class Page {
   /** @param {{ tokensPerS: number, interest: number }} wished */
   #wished({ tokensPerS, interest }) {
     const slow = tokensPerS < this.controls.caps.tokensPerS;
-    if (slow) this.says.tell("model", "warn", `The model reads slowly just now: it asked for ${Math.round(tokensPerS)} tokens a second at most.`);
+    if (slow) this.says.tell("model", "warn", `The server takes ${Math.round(tokensPerS)} tokens a second at most just now: its model reads no faster, or it was told so.`);
     else this.says.clear("model");
     $("seen-note").textContent = interest > 1 ? "it wants to know more" : "drawn from tokens alone";
   }
@@ -325,7 +325,7 @@ class Page {
     const { wanted, looked } = this.figures.pace;
     this.#slow = this.#ready && wanted > 4 && looked < 0.6 * wanted ? this.#slow + 1 : 0;
     if (this.#slow > SLOW_TICKS) {
-      this.says.tell("slow", "warn", `This device looks at ${looked.toFixed(0)} of ${wanted.toFixed(0)} frames a second; those between are passed over.`);
+      this.says.tell("slow", "warn", `This device looks at ${looked.toFixed(looked < 2 ? 1 : 0)} of ${wanted.toFixed(0)} frames a second; those between are passed over.`);
     } else if (looked > 0.75 * wanted) {
       this.says.clear("slow");
     }

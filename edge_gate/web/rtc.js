@@ -6,8 +6,8 @@
  *     control, anchor lanes --> channel 0 "control": reliable, ordered
  *     delta lane            --> channel 1 "delta": unordered, never retransmitted
  *
- * Both channels are negotiated by number, so nothing is announced in band. What the stack has not sent yet is watched: a
- * delta that would wait behind others is dropped here instead, for the next one replaces it.
+ * Both channels are negotiated by number, so nothing is announced in band. What the stack has not sent yet is watched:
+ * a delta that would wait behind others is dropped here instead, for the next one replaces it.
  */
 
 import { maySend } from "./backlog.js";
@@ -79,7 +79,7 @@ export function offerAddress(url, page = globalThis.location?.href) {
 }
 
 /**
- * What RTCPeerConnection makes of a STUN or TURN server; a LocalProtocolError, without the password, when it is malformed.
+ * A STUN or TURN server as RTCPeerConnection wants it; a LocalProtocolError, without the password, if it is malformed.
  *
  * @param {string} text
  * @returns {{urls: string, username?: string, credential?: string}}
@@ -108,7 +108,8 @@ async function offer({ peer }, address, token, signal) {
   await gathered(peer);
   const headers = { "Content-Type": SDP, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
   const body = peer.localDescription?.sdp;
-  const response = await fetch(address, { method: "POST", headers, body, redirect: "manual", signal }).catch((error) => {
+  const request = { method: "POST", headers, body, redirect: /** @type {const} */ ("manual"), signal };
+  const response = await fetch(address, request).catch((error) => {
     throw new PeerError(`${address} cannot be reached (${error.message}): is the server running?`);
   });
   const answer = await text(response, address);

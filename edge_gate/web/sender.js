@@ -155,6 +155,11 @@ export class Sender {
     this.#visible = visible(this.canvas);
   }
 
+  /** Whether a look is taken or told of right now. A base that is lost meanwhile needs no `again`: `tell` sees it. */
+  get busy() {
+    return this.#busy;
+  }
+
   /** What the tokenizer saw last. @returns {View | null} */
   get view() {
     return this.#eye.view;
@@ -235,11 +240,7 @@ export class Sender {
     return explain(this.#bought, this.#expected, this.#inSight);
   }
 
-  /**
-   * @template T
-   * @param {() => Promise<T>} work
-   * @returns {Promise<T>}
-   */
+  /** @template T @param {() => Promise<T>} work @returns {Promise<T>} */
   async #alone(work) {
     if (this.#busy) throw new LocalProtocolError("look(), tell() and again() take turns: await the one before");
     this.#busy = true;
@@ -306,14 +307,8 @@ export class Sender {
     return base;
   }
 
-  /**
-   * How long news lasts, and where something happens.
-   *
-   * @param {Verdict | undefined} said
-   * @param {Float32Array} quietS
-   * @param {number} timeS
-   * @returns {Verdict}
-   */
+  /** How long news lasts, and where something happens.
+   * @param {Verdict | undefined} said @param {Float32Array} quietS @param {number} timeS @returns {Verdict} */
   #judge(said, quietS, timeS) {
     const { firstS, lastS, leastS, trust } = this.config;
     if (said === undefined) {
@@ -337,13 +332,8 @@ export class Sender {
     return gains;
   }
 
-  /**
-   * What this frame may spend of what is left, its first header aside.
-   *
-   * @param {Allowance} left
-   * @param {number} now
-   * @returns {Allowance}
-   */
+  /** What this frame may spend of what is left, its first header aside.
+   * @param {Allowance} left @param {number} now @returns {Allowance} */
   #funds(left, now) {
     const free = left.bits - min(CONTROL_BITS, this.ledger.caps.kbps * 250);
     const most = max(free * FRAME_SHARE, min(free, SMALL_BITS));
@@ -433,14 +423,8 @@ export class Sender {
     return settled.interest === this.interest && timeS < settled.untilS;
   }
 
-  /**
-   * Remember that there is nothing to say until the view or the base changes or has stood for longer.
-   *
-   * @param {Canvas} base
-   * @param {View} view
-   * @param {Float32Array} quietS
-   * @param {number} timeS
-   */
+  /** Remember that there is nothing to say until the view or the base changes or has stood for longer.
+   * @param {Canvas} base @param {View} view @param {Float32Array} quietS @param {number} timeS */
   #settle(base, view, quietS, timeS) {
     const { lastS, refreshS } = this.config;
     const stands = !refreshS && quietS.every((quiet, cell) => !this.#visible[cell] || quiet >= fround(lastS));

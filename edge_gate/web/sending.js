@@ -39,8 +39,8 @@ const LOOK_AGAIN = 0.01; // seconds, while the path below is behind
  */
 
 /**
- * Chains versions while that is safe, else builds on the newest acknowledged one: what was assumed to arrive and did not
- * costs a round trip; building on acknowledged versions only costs bits.
+ * Chains versions while that is safe, else builds on the newest acknowledged one: what was assumed to arrive and did
+ * not costs a round trip; building on acknowledged versions only costs bits.
  */
 export class SenderSide {
   buffered = 0; // bytes that the path below has not sent yet
@@ -243,7 +243,8 @@ export class SenderSide {
     const stateHash = blocked || !version ? null : this.#table.tipHash();
     if (blocked) this.#probe = version;
     this.#probedAt = now;
-    this.#core.control({ type: "Heartbeat", version: version || null, stateHash, answer: ask || blocked }, now, Lane.DELTA);
+    const answer = ask || blocked;
+    this.#core.control({ type: "Heartbeat", version: version || null, stateHash, answer }, now, Lane.DELTA);
   }
 
   // -- what arrives

@@ -14,7 +14,8 @@
 
 import { SessionConfig } from "./config.js";
 import { Core, earliest } from "./core.js";
-import { ConnectionClosed, LocalProtocolError, RemoteProtocolError, UnknownTypeError, UnknownVersionError } from "./errors.js";
+import { ConnectionClosed, LocalProtocolError, RemoteProtocolError } from "./errors.js";
+import { UnknownTypeError, UnknownVersionError } from "./errors.js";
 import { isUnsigned } from "./fields.js";
 import { Greeter, hex } from "./greeting.js";
 import { ALL_LANES, Lane, Outbox } from "./lanes.js";
@@ -419,7 +420,7 @@ export class Session {
     }
   }
 
-  /** @returns {number | null} when `handleTimeout` and `datagramsToSend` want to be called next; null once all is over */
+  /** @returns {number | null} when `handleTimeout` and `datagramsToSend` want to be called; null once it is over */
   nextTimeout() {
     if (this.#core.events.length) return this.#now;
     if (!this.#path) return this.#state === State.CLOSED ? null : this.#deadAt();

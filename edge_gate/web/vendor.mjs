@@ -20,7 +20,22 @@ if (!existsSync(about)) {
 }
 const { version, license } = JSON.parse(readFileSync(about, "utf8"));
 const notice = new URL("NOTICE", to);
-const text = `onnxruntime-web ${version}, ${license}, Copyright (c) Microsoft Corporation; unchanged files of its npm package\n`;
+const text = `onnxruntime-web ${version} (${license}): unchanged files of its npm package, and the same compressed
+
+Copyright (c) Microsoft Corporation
+
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated documentation
+files (the "Software"), to deal in the Software without restriction, including without limitation the rights to use, copy,
+modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the Software
+is furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
+WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT
+HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+`;
 if (existsSync(notice) && readFileSync(notice, "utf8") === text) process.exit(0);
 
 rmSync(to, { recursive: true, force: true });

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The flight table and the outbox as one: what is given up in the table takes what builds on it out of the outbox. Twin of
- * what transport/sender.py does to both.
+ * The flight table and the outbox as one: what is given up in the table takes what builds on it out of the outbox. Twin
+ * of what transport/sender.py does to both.
  */
 
 import { FlightTable } from "./flight.js";

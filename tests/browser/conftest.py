@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,6 +43,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server() -> Iterator[Served]:
     served = Served()
     try:
+        threading.Thread(target=urllib.request.urlopen, args=(served.url + "scene.webm",), daemon=True).start()  # drawn
         yield served
     finally:
         served.kill()

@@ -18,7 +18,7 @@ window.Worker = class extends Plain {
   constructor(...all) {
     super(...all);
     this.addEventListener("message", ({data}) => {
-      if (data.is === "step") told.steps.push({...data, score: [...data.score], kind: [...data.kind]});
+      if (data.is === "step") told.steps.push({version: data.version, hash: data.hash, tokens: data.tokens});
       if (data.is === "event") told.events.push(data.event);
     });
   }

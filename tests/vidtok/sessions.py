@@ -1,7 +1,7 @@
 """The session's two twins side by side: what one was asked, and what it said, is asked of the other.
 
-    test --> Recorded --> transport.Session          Recorded.calls, Recorded.told --> the same calls of JavaScript
-    test --> InJavaScript --> session_twin.mjs       a Session to whoever uses it
+test --> Recorded --> transport.Session          Recorded.calls, Recorded.told --> the same calls of JavaScript
+test --> InJavaScript --> session_twin.mjs       a Session to whoever uses it
 """
 
 from __future__ import annotations
@@ -14,10 +14,23 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+
 import transport
 from tests.transport.toy import CODEC, SESSION_ID, new_session
 from tests.vidtok.twin import Twin, Words, based, spelled, tagged
-from transport import ConnectionClosed, Lane, LocalProtocolError, Role, Session, SessionConfig, State
+from transport import (
+    ConnectionClosed,
+    Lane,
+    LocalProtocolError,
+    RemoteProtocolError,
+    Role,
+    Session,
+    SessionConfig,
+    State,
+    wire,
+)
 
 # What may be called, and the names of what is given by place.
 CALLS: Mapping[str, tuple[str, ...]] = {
@@ -34,7 +47,12 @@ CALLS: Mapping[str, tuple[str, ...]] = {
 }
 RECEIVERS = {"feedback_interval", "refresh_interval"}  # what JavaScript's configuration leaves out
 ROUNDED = {"rtt_ms": 1, "queue_ms": 1, "bps": 0}
-OPTIONS: Words = {"codec_hash": CODEC, "meta": {"who": "sender"}, "wall_ms": 1_700_000_000_000, "session_id": SESSION_ID}
+OPTIONS: Words = {
+    "codec_hash": CODEC,
+    "meta": {"who": "sender"},
+    "wall_ms": 1_700_000_000_000,
+    "session_id": SESSION_ID,
+}
 
 
 def readable(session: Session) -> Words:
@@ -59,6 +77,21 @@ def told(name: str, value: Any) -> Any:
     if name == "datagrams_to_send":
         return [[lane.value, based(data)] for lane, data in value]
     return [spelled(event) for event in value] if isinstance(value, list) else value
+
+
+# What fails is named by its call: with fewer calls it would be another.
+drawn = partial(settings, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+
+configs = st.builds(
+    lambda sizes, **options: SessionConfig(max_in_flight=sizes[0], history=sizes[1], **options),
+    sizes=st.sampled_from([(48, 64), (4, 8)]),
+    bases=st.sampled_from(["auto", "assumed", "acknowledged"]),
+    parity=st.sampled_from(["auto", "always", "never"]),
+    max_packet=st.sampled_from([64, 1100]),
+    resume_within=st.sampled_from([10.0, 0.0]),
+    start_rate=st.sampled_from([500_000.0, 20_000.0]),
+    outbox_limit=st.sampled_from([64, 8]),
+)
 
 
 class Recorded:
@@ -168,3 +201,12 @@ def untagged(value: Any) -> Any:
         case list():
             return [untagged(each) for each in value]
     return value
+
+
+def wrong(data: bytes) -> str:
+    """What is wrong with a packet, in words; none where nothing is."""
+    try:
+        wire.pull_packet(data)
+    except RemoteProtocolError as error:
+        return str(error)
+    return ""

@@ -1,4 +1,4 @@
-"""connection.js, port.js and what of rtc.js needs no browser: over endpoints in memory, whose peer stands in connecting.mjs.
+"""connection.js, port.js and what of rtc.js needs no browser, over endpoints in memory with a peer that stands in.
 
 Each story runs in real time, but waits for what happens, not for a time.
 """
@@ -6,14 +6,13 @@ Each story runs in real time, but waits for what happens, not for a time.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.vidtok.conftest import running
-from tests.vidtok.twin import Twin, TwinError
+from tests.vidtok.twin import Twin, TwinError, verdict
 from transport import ConnectionClosed, Lane, LocalProtocolError, Trace
 from transport.adapters.admission import REFUSALS
 from transport.adapters.backlog import MAX_CONTROL_BUFFERED, MAX_DELTA_BUFFERED, may_send
@@ -115,14 +114,9 @@ def test_the_endpoint_may_lie_in_another_thread(connecting: Twin) -> None:
 )
 def test_what_joins_a_backlog(connecting: Twin, lane: Lane, size: int, full: int, more: int) -> None:
     trace, buffered = Trace(), max(0, full - size + more)
-    try:
-        mine: Any = [may_send(lane, bytes(size), buffered, trace, 1.5), trace.drops()]
-    except (ConnectionClosed, LocalProtocolError) as error:
-        with pytest.raises(TwinError) as theirs:
-            connecting.ask("may_send", lane=lane, size=size, buffered=buffered)
-        assert str(theirs.value) == f"{type(error).__name__}: {error}"
-    else:
-        assert connecting.ask("may_send", lane=lane, size=size, buffered=buffered) == mine
+    refusals: dict[type[Exception], str] = {each: each.__name__ for each in (ConnectionClosed, LocalProtocolError)}
+    mine = verdict(lambda: [may_send(lane, bytes(size), buffered, trace, 1.5), trace.drops()], refusals)
+    assert verdict(lambda: connecting.ask("may_send", lane=lane, size=size, buffered=buffered), refusals) == mine
 
 
 def test_refusals_are_told_in_the_same_sentences(connecting: Twin) -> None:
@@ -145,15 +139,13 @@ def test_refusals_are_told_in_the_same_sentences(connecting: Twin) -> None:
     ],
 )
 def test_ice_servers(connecting: Twin, text: str) -> None:
-    try:
+    def mine() -> dict[str, str]:
         server = ice_server(text)
-    except LocalProtocolError as error:
-        with pytest.raises(TwinError) as theirs:
-            connecting.ask("ice_server", text=text)
-        assert str(theirs.value) == f"LocalProtocolError: {error}"
-        return
-    told = {"urls": server.urls, "username": server.username, "credential": server.credential}
-    assert connecting.ask("ice_server", text=text) == {key: each for key, each in told.items() if each is not None}
+        told = {"urls": server.urls, "username": server.username, "credential": server.credential}
+        return {key: each for key, each in told.items() if each is not None}
+
+    refusals: dict[type[Exception], str] = {LocalProtocolError: "LocalProtocolError"}
+    assert verdict(lambda: connecting.ask("ice_server", text=text), refusals) == verdict(mine, refusals)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +160,9 @@ def test_ice_servers(connecting: Twin, text: str) -> None:
 )
 def test_where_an_offer_goes(connecting: Twin, url: str) -> None:
     assert connecting.ask("offer_address", url=url, page=None) == _http(url)
-    assert connecting.ask("offer_address", url="/offer", page="https://example.org/a/b?c") == "https://example.org/offer"
+    assert (
+        connecting.ask("offer_address", url="/offer", page="https://example.org/a/b?c") == "https://example.org/offer"
+    )
 
 
 def test_what_is_no_address_is_refused(connecting: Twin) -> None:

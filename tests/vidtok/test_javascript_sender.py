@@ -27,7 +27,10 @@ from tests.vidtok.twin import TwinError
 from transport.events import BaseLost, Event, FeedbackReceived, Refresh
 from transport.session import Session
 from transport.states import Role
-from vidtok.canvas import Grid
+from vidtok.bitstream import decode_payload
+from vidtok.canvas import Grid, blank
+from vidtok.codec import patch
+from vidtok.edits import Kind
 from vidtok.entropy import load_tables
 from vidtok.live.link import Joined, codec_hash
 from vidtok.live.receiver import Receiver
@@ -131,7 +134,7 @@ CASES = [
         "clean, settling", scene={"variant": "still", "noise": False}, frames=36, fps=3.0, config=SendConfig(price=0.3),
         expects=(Why.REFINED,),
     ),
-    Case("tight caps", scene={"variant": "handheld"}, config=TIGHT, expects=(Why.NO_ROOM,)),
+    Case("tight caps", scene={"variant": "handheld"}, fps=16.0, config=TIGHT, expects=(Why.NO_ROOM,)),
     Case("wide caps, many packets", scene={"variant": "pan"}, first=8, frames=20, config=WIDE),
     Case("wishes", scene={"variant": "events", "seed": 1}, first=30, feedback=WISHES, interest={8: 2.0, 18: 1.0}),
     Case("a floor", scene={"variant": "still", "seed": 5}, frames=40, config=SendConfig(refresh_s=2.0)),
@@ -275,6 +278,7 @@ class Pair:
         assert theirs["canvas"]["version"] == canvas.version
         for name in ("values", "depth", "changed"):
             assert np.array_equal(theirs["canvas"][name], getattr(canvas, name).ravel()), name
+        assert theirs["unasked"] == 0, "allowance() was asked less often than in Python"
         assert len(theirs["asked"]) == len(self.listening.asked)
         for asked, question in zip(theirs["asked"], self.listening.asked, strict=True):
             np.testing.assert_allclose(asked, question.ravel(), rtol=LOGARITHM, atol=LOGARITHM)
@@ -310,5 +314,28 @@ def settings_words(config: SendConfig) -> dict[str, Any]:
 
 
 def test_one_call_at_a_time(sender_twin: Tagged) -> None:
-    with pytest.raises(TwinError, match="LocalProtocolError"):
-        raise TwinError(sender_twin.ask("overlapping")["error"], "")
+    Pair(sender_twin, CASES[0])
+    assert sender_twin.ask("overlapping") == {"errors": ["LocalProtocolError"] * 2, "busy": [True, False]}
+    with pytest.raises(TwinError, match=r"LocalProtocolError.*before the first look"):
+        sender_twin.ask("tell", timeS=0, now=0, answers={"allowances": []})
+
+
+def test_a_base_that_is_lost_while_the_network_thinks(sender_twin: Tagged) -> None:
+    """Then all is weighed anew, against what the receiver holds: here, nothing."""
+    pair = Pair(sender_twin, Case("short", frames=5, config=WIDE))
+    pair.play()
+    pair.look(Scene((256, 256), 10.0).frame(90).pixels, 0.9)
+    answers = {**pair.listening.answers(0.9), "allowances": [9000] * 9}
+    assert answers["base"] > 1
+    cells = pair.sender.grid.rows * pair.sender.grid.cols
+    verdict = {"lasts": np.full(cells, 20, np.float32), "event": np.zeros(cells, np.float32)}
+    told = sender_twin.ask(
+        "tell", timeS=0.9, now=0.9, again=False, answers=answers, verdict=verdict, meanwhile={**answers, "base": 0}
+    )
+    assert len(told["asked"]) == 2
+    assert [delta["base"] for delta in told["sent"]][:1] == [0]
+    first = told["sent"][0]
+    edits = decode_payload(blank(pair.sender.grid), first["payload"].tobytes(), load_tables())
+    after = patch(blank(pair.sender.grid), edits, answers["nextVersion"])
+    assert first["stateHash"] == after.state_hash()
+    assert (edits.kind == Kind.SET).any()

@@ -24,8 +24,8 @@ from vidtok.live.recording import Replay
 def test_the_demo_shows_the_whole_path(tmp_path: Path) -> None:
     out = vidtok("demo", "--seconds", "4", "--out", tmp_path / "demo")
     assert out.returncode == 0, out.stderr
-    for word in ("kbps", "tokens", "cells sent", "glass to token", "agreement", "index.html", "demo.mp4", "then open http"):
-        assert word in out.stdout
+    words = ("kbps", "tokens", "cells sent", "glass to token", "agreement", "index.html", "demo.mp4", "then open http")
+    assert all(word in out.stdout for word in words), out.stdout
     figures = json.loads((tmp_path / "demo" / "figures.json").read_text())
     assert 0 < figures["kbps"] <= 35
     assert 0 < figures["tokens_per_s"] <= 2 * 300

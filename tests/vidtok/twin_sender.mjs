@@ -99,6 +99,8 @@ class Said {
 
   judge(asked, rows, cols) {
     this.asked.push(asked);
+    if (this.meanwhile) session.answers(this.meanwhile);
+    this.meanwhile = null;
     const { lasts, event } = this.verdict;
     if (event.length !== rows * cols) throw new Error(`a question of ${rows} rows and ${cols} columns`);
     return Promise.resolve({ lastsS: lasts, event });
@@ -194,22 +196,24 @@ const doing = {
     if (said.gives.latents || said.gives.gist) throw new Error("Python asked the encoder here");
     return { ...sender.view, seen: sender.seen };
   },
-  tell: async ({ timeS, now, again, answers, verdict }) => {
+  tell: async ({ timeS, now, again, answers, verdict, meanwhile }) => {
     session.answers(answers);
-    Object.assign(said, { asked: [], verdict });
+    Object.assign(said, { asked: [], verdict, meanwhile });
     const step = await (again ? sender.again(now) : sender.tell(timeS, now));
-    if (session.allowances.length) throw new Error("allowance() was asked less often than in Python");
     const { values, depth, changed, version } = sender.canvas;
-    return { step, sent: session.sent, asked: said.asked, why: sender.explain(), canvas: { values, depth, changed, version } };
+    const { sent, allowances } = session;
+    const told = { step, sent, asked: said.asked, why: sender.explain(), unasked: allowances.length };
+    return { ...told, canvas: { values, depth, changed, version } };
   },
   event: ({ event }) => {
     sender.onEvent(event);
     return { wishes: sender.wishes, caps: sender.ledger.caps };
   },
   overlapping: async () => {
-    const first = sender.look({}, 0).catch(() => "over");
-    const second = sender.tell(0, 0);
-    return Promise.allSettled([first, second]).then(([, { reason }]) => ({ error: reason.name }));
+    const calls = [sender.look({}, 0), sender.tell(0, 0), sender.again(0)];
+    const { busy } = sender;
+    const [, ...late] = await Promise.allSettled(calls);
+    return { errors: late.map(({ reason }) => reason.name), busy: [busy, sender.busy] };
   },
 };
 

@@ -4,6 +4,8 @@ endpoint --Connection--> events --Receiver--> canvas --every one--> model <-ques
                                       ^         |                     |
                                       |         +--newest only--> Reader --labels--> report
                                       +-- feedback <--wishing-- room, questions, where answers looked
+
+A stream's name, by which it is asked about, is told to its edge in the Welcome: {"stream": "stream 1"}.
 """
 
 from __future__ import annotations
