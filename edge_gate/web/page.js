@@ -79,6 +79,7 @@ class Page {
   set watched(name) {
     if (name === this.#watched) return;
     this.#watched = name;
+    if (name !== null) this.says.clear("watch");
     drawAttention($("attention"), [], 1, 1);
     this.seen.begin();
     this.chat.watch();

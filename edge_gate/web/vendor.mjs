@@ -44,7 +44,7 @@ for (const name of FILES) {
   const target = new URL(name, to);
   copyFileSync(new URL(`dist/${name}`, from), target);
   const bytes = readFileSync(target);
-  const params = { [constants.BROTLI_PARAM_QUALITY]: 9, [constants.BROTLI_PARAM_LGWIN]: 24, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length };
+  const params = { [constants.BROTLI_PARAM_QUALITY]: 10, [constants.BROTLI_PARAM_LGWIN]: 24, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length };
   const squeezed = brotliCompressSync(bytes, { params });
   writeFileSync(new URL(`${name}.br`, to), squeezed);
   writeFileSync(new URL(`${name}.gz`, to), gzipSync(bytes, { level: 9 }));

@@ -95,7 +95,7 @@ async function load() {
 async function runtime() {
   let ort;
   try {
-    ort = await import(/* @vite-ignore */ "./vendor/ort.wasm.min.mjs");
+    ort = await import(/** @type {string} */ ("./vendor/ort.wasm.min.mjs"));
   } catch {
     throw new Error("the server lacks onnxruntime-web: run `npm ci && npm run vendor` in edge_gate/web there, then reload");
   }

@@ -7,6 +7,8 @@ import shutil
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import cv2
@@ -39,11 +41,17 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def drawn(url: str) -> None:
+    """Have the server draw its scene before it is wanted; that may be cut off."""
+    with suppress(OSError, HTTPException), urllib.request.urlopen(url) as film:
+        film.read()
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Served]:
     served = Served()
     try:
-        threading.Thread(target=urllib.request.urlopen, args=(served.url + "scene.webm",), daemon=True).start()  # drawn
+        threading.Thread(target=drawn, args=(served.url + "scene.webm",), daemon=True).start()
         yield served
     finally:
         served.kill()

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from tests.vidtok.command import VIDTOK
 
-PATIENCE_S = 60.0  # for anything that has to happen: this machine may be busy
+PATIENCE_S = 120.0  # for anything that has to happen: this machine may be busy
 LOOK_S = 0.05
 
 

@@ -79,7 +79,8 @@ def untagged(value: Any) -> Any:
     if isinstance(value, list):
         return [untagged(each) for each in value]
     if not isinstance(value, dict):
-        return value
+        large = isinstance(value, int) and abs(value) >= _SAFE  # then JavaScript's digits are those of a double
+        return float(value) if large else value
     if len(value) == 1:
         ((tag, content),) = value.items()
         if tag in _TYPES:

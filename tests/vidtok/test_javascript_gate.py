@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -25,7 +25,7 @@ from vidtok.bitstream import gist_costs, value_costs
 from vidtok.canvas import CELL, Canvas, Grid
 from vidtok.codec import diff, split
 from vidtok.entropy import load_tables
-from vidtok.tokenizer.edge import EdgeEncoder, pad_to_grid
+from vidtok.tokenizer.edge import EdgeEncoder
 from vidtok.tokenizer.fsq import (
     CHANNELS,
     EDGES,
@@ -33,7 +33,6 @@ from vidtok.tokenizer.fsq import (
     GIST_EDGES,
     GIST_LEVELS,
     LEVELS,
-    VALUES,
     dequantise,
     known,
     quantise,
@@ -126,9 +125,8 @@ def test_novelty_and_averages(sender_twin: Tagged, rng: Rng) -> None:
     quiet = novelty.QuietState.start(*shape, 1.5).watched(mine, 2.25, GATE)
     theirs = sender_twin.call("novelty", "coverage", grid_words(canvas.grid), CELL)
     same(theirs, novelty.coverage((112, 80), (0, 0), CELL).ravel())
-    since = np.full(mine.size, 1.5)
     calls = [["quietS", 7], ["watched", mine.ravel(), 2.25, words]]
-    waited, watched = sender_twin.drive("novelty", "QuietState", [since], calls)
+    waited, watched = sender_twin.drive("novelty", "QuietState", [np.full(mine.size, 1.5)], calls)
     same(waited, np.full(mine.size, 5.5, np.float32))
     same(watched["since"], quiet.since.ravel())
 
@@ -140,8 +138,7 @@ def test_values_and_renewal_of_the_gist(sender_twin: Tagged, rng: Rng) -> None:
     close = np.concatenate([edges, np.nextafter(edges, np.float32(9)), np.nextafter(edges, np.float32(-9))])
     latents = np.concatenate([close, latents_of(rng, 1, GIST)[0]])
     same(sender_twin.call("levels", "quantise", latents), quantise(latents))
-    every = np.arange(VALUES, dtype=np.uint8)
-    same(sender_twin.call("levels", "dequantise", every), dequantise(every))
+    same(sender_twin.call("levels", "dequantise", quantise(latents)), dequantise(quantise(latents)))
     latents, held, depth = latents_of(rng, 1, GIST)[0], random_gist(rng), int(rng.integers(GIST_LEVELS + 1))
     seen, rounded = np.arange(GIST) < GIST_EDGES[depth], dequantise(quantise(latents))
     mine = novelty.renewal(latents, rounded, dequantise(held), seen, 0.03)
@@ -272,7 +269,7 @@ def test_the_ledger(sender_twin: Tagged, rng: Rng) -> None:
 
 
 @given(generators, st.sampled_from([0.001, 0.01, 0.3]), st.sampled_from([0.0, 0.5, 3.0]))
-@settings(max_examples=40)
+@settings(max_examples=30)
 def test_what_is_bought_and_why(sender_twin: Tagged, rng: Rng, bit: float, token: float) -> None:
     shape = (6, 7)
     rough = rng.random() < 0.5  # whole numbers: many are alike, and the first is taken
@@ -348,16 +345,19 @@ def wished(wishes: wishes.Wishes) -> dict[str, Any]:
 
 def packable(value: Any) -> bool:
     """What a feedback can hold: msgpack has no whole numbers of more than 64 bits."""
-    if isinstance(value, dict):
-        return all(map(packable, value.values()))
-    if isinstance(value, list):
-        return all(map(packable, value))
+    if isinstance(value, dict | list):
+        return all(map(packable, value.values() if isinstance(value, dict) else value))
     return not isinstance(value, int) or -(2**63) <= value < 2**64
 
 
-@given(nearly.filter(packable) | stated.map(wishes.Wishes.to_map), generators)
+@given(nearly.filter(packable) | stated.map(wishes.Wishes.to_map))
+@example(
+    {"kbps": 5.812031758557853e16, "tokens_per_s": 2**63, "interest": 2.0, "detail": [[1.0, 2, 3, 4], [1, 2, 3, 4]]}
+)
+@example({"attention": {"at": [0, 2**60], "cols": True, "weights": b"ab"}, "interest": True})
+@example({"attention": {"at": [5, -7], "cols": True, "weights": b"ab"}, "kbps": math.inf, "tokens_per_s": math.nan})
 @settings(max_examples=30)
-def test_any_wishes_are_read_and_count_alike(sender_twin: Tagged, feedback: dict[str, Any], rng: Rng) -> None:
+def test_any_wishes_are_read_alike(sender_twin: Tagged, feedback: dict[str, Any]) -> None:
     mine = wishes.read(feedback)
     theirs = sender_twin.call("wishes", "readWishes", Map.of(feedback))
     if theirs["attention"]:
@@ -383,7 +383,7 @@ near = st.integers(-200, 300)
     ),
     generators,
 )  # fmt: skip
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_what_wishes_make_of_gains(sender_twin: Tagged, wish: wishes.Wishes, rng: Rng) -> None:
     in_sight = rng.random((7, 9)) < 0.8
     mine = wishes.counts(wish, (0, 0), in_sight, CELL)
@@ -485,7 +485,6 @@ def test_what_the_encoder_is_fed_and_what_is_made_of_it(
         assert (told["name"], told["type"], told["dims"]) == (name, "float32", list(array.shape))
         assert told["options"] == {"providers": "wasm"}
         same(told["data"], array.ravel())
-    assert pad_to_grid(pixels, (0, 0)).shape[:2] == (rows * CELL, cols * CELL)
 
 
 def test_what_the_gates_network_is_fed_and_what_it_says(sender_twin: Tagged) -> None:
@@ -494,6 +493,6 @@ def test_what_the_gates_network_is_fed_and_what_it_says(sender_twin: Tagged) -> 
     told = sender_twin.ask("fake_judge", asked=asked, rows=3, cols=4, outputs=outputs)
     same(told["lastsS"], said[0])
     same(told["event"], said[1])
-    ((fed,), wake) = told["fed"], told["wake"]
-    assert (fed["name"], fed["dims"], wake) == ("asked", [1, 55, 3, 4], 0.5)
+    (fed,) = told["fed"]
+    assert (fed["name"], fed["dims"], told["wake"]) == ("asked", [1, 55, 3, 4], 0.5)
     same(fed["data"], asked.ravel())
