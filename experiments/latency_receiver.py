@@ -206,6 +206,12 @@ class Receiving:
         self.url = json.loads(line)["url"]
         return self
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        assert self._child is not None
+        return self._child.pid
+
     async def __aexit__(self, *_: object) -> None:
         child = self._child
         assert child is not None
