@@ -16,7 +16,7 @@ from vidtok.canvas import Canvas, Grid, blank
 from vidtok.edits import Pan
 from vidtok.model.answerer import MOST_TOKENS, MOST_WAITING, Answer, Answerer, Watch, looked_at
 from vidtok.model.brain import FAR_S, Brain, Size
-from vidtok.model.memory import Kept, forget, read, said
+from vidtok.model.memory import WINDOW_S, WORD, Kept, forget, read, said
 from vidtok.model.stream import begin, tell
 from vidtok.model.words import Words
 
@@ -200,6 +200,19 @@ def test_forgetting_nothing_changes_nothing(model: Answerer) -> None:
     less = forget(watch.kept, 0)
     assert len(less) < len(watch.kept)
     assert close(forget(less, 0), less)
+
+
+def test_what_was_superseded_long_ago_is_forgotten_and_what_still_stands_is_not(model: Answerer) -> None:
+    """A scene that changes after hours is not answered about from what was there before it."""
+    canvases = list(film(np.random.default_rng(14), 4))
+    watch = watched(model, canvases, [0.0, 1.0, 2.0, WINDOW_S])
+    assert (watch.kept.cell[:, 0] != WORD).sum() == 1 + watch.tokens  # META, and all within the window
+    late = watched(model, canvases, [0.0, 1.0, 2.0, 2 * WINDOW_S])
+    assert len(late.kept) < len(watch.kept)
+    newest = {tuple(cell): at for cell, at in zip(watch.kept.cell.tolist(), watch.kept.time_s.tolist(), strict=True)}
+    assert {tuple(cell) for cell in late.kept.cell.tolist()} == set(newest)
+    stands = {cell for cell, at in newest.items() if at < WINDOW_S}
+    assert stands <= {tuple(cell) for cell in late.kept.cell[late.kept.time_s < WINDOW_S].tolist()}
 
 
 def test_a_large_update_is_read_in_pieces_so_that_nobody_waits(model: Answerer) -> None:

@@ -11,8 +11,9 @@ which shares what was there before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -24,7 +25,8 @@ from torch import Tensor
 from vidtok.model.brain import AXES, FAR_S, HEAD, Brain, Layer, Turn, as_tensors, turned
 from vidtok.model.stream import GLOBAL, Tokens
 
-HISTORY = 512  # superseded tokens that are kept
+HISTORY = 512  # superseded tokens that are kept,
+WINDOW_S = 30.0  # none of them older than this: no film that taught the model was longer
 SPARE = 512  # places for tokens that a memory is given when it grows
 LATE_S = 5.0  # how much older than FAR_S a token may count while a stream goes on
 Sight = tuple[tuple[int, int], tuple[int, int]]  # rows and columns in the scene: from, and before
@@ -61,7 +63,8 @@ class Kept:
 
     store: Store
     count: int  # of the store's tokens
-    sifted: int  # how many they were when it was last looked for what is superseded
+    sifted: int  # how many they were when it was last looked for what is superseded,
+    sifted_s: float  # and the newest one's time then
     eye: tuple[float, float]  # where the middle of the frame stood last
 
     def __len__(self) -> int:
@@ -70,7 +73,7 @@ class Kept:
     @classmethod
     def nothing(cls, brain: Brain) -> Self:
         """Before the first token."""
-        return cls(Store(brain.size.layers, brain.size.heads, SPARE), 0, 0, (0.0, 0.0))
+        return cls(Store(brain.size.layers, brain.size.heads, SPARE), 0, 0, -math.inf, (0.0, 0.0))
 
     @property
     def keys(self) -> Tensor:
@@ -104,7 +107,7 @@ class Kept:
 
     def apart(self, room: int) -> Kept:
         """The same with so much room of its own: what is read into it leaves this one's room alone."""
-        return Kept(self.store.holding(slice(self.count), self.count, room), self.count, self.sifted, self.eye)
+        return replace(self, store=self.store.holding(slice(self.count), self.count, room))
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +216,7 @@ class _Stream:
         store.time_s[rows] = store.clock_s[rows] = new.time_s
         store.place[rows], store.order[rows], store.cell[rows] = new.place, new.order, new.cell
         set_clock(brain, store, first, float(new.time_s[-1]))
-        self._kept = Kept(store, first + n, kept.sifted, new.eye)
+        self._kept = replace(kept, store=store, count=first + n, eye=new.eye)
         self._rows = rows
         self._sees: Tensor | None = None
         if new.step[-1] != new.step[0]:
@@ -254,12 +257,15 @@ def set_clock(brain: Brain, store: Store, count: int, now_s: float, late_s: floa
 
 
 def forget(kept: Kept, history: int = HISTORY, sight: Sight | None = None) -> Kept:
-    """Without the oldest of the superseded tokens, so that no more than `history` of these stay.
+    """Without the oldest of the superseded tokens, so that no more than `history` of these stay, none beyond WINDOW_S.
 
     A token is superseded when a newer one tells of its place, or when its place has gone out of sight. The newest of
-    each place in sight always stays. Looked for only after half as many new tokens: half of `history` more may stay.
+    each place in sight always stays. Looked for only after half as many new tokens, or a quarter of the window: so much
+    more may stay.
     """
-    if len(kept) < kept.sifted + max(1, history // 2):
+    now_s = float(kept.time_s[-1]) if len(kept) else -math.inf
+    few, soon = len(kept) < kept.sifted + max(1, history // 2), now_s < kept.sifted_s + WINDOW_S / 4
+    if not len(kept) or (few and soon):
         return kept
     stays, cell = np.zeros(len(kept), bool), kept.cell
     _, newest = np.unique(cell[::-1].astype(np.int64) @ np.array([1 << 32, 1]), return_index=True)
@@ -269,8 +275,9 @@ def forget(kept: Kept, history: int = HISTORY, sight: Sight | None = None) -> Ke
         row, col = cell[:, 0], cell[:, 1]
         stays &= (row == WORD) | (row == GLOBAL) | ((row >= top) & (row < bottom) & (col >= left) & (col < right))
     old = np.flatnonzero(~stays)
-    if len(old) <= history:
-        return Kept(kept.store, len(kept), len(kept), kept.eye)
-    stays[old[len(old) - history :]] = True
+    recent = old[max(0, len(old) - history) :]
+    stays[recent[kept.time_s[recent] >= now_s - WINDOW_S]] = True
+    if stays.all():
+        return replace(kept, sifted=len(kept), sifted_s=now_s)
     at = np.flatnonzero(stays)
-    return Kept(kept.store.holding(at, len(at), SPARE), len(at), len(at), kept.eye)
+    return Kept(kept.store.holding(at, len(at), SPARE), len(at), len(at), now_s, kept.eye)
