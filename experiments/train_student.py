@@ -112,12 +112,13 @@ class Both:
 
     def __init__(self, pupil: Pupil) -> None:
         begun = (pupil.student.squeeze, pupil.student.detail.told)
-        known = {p for module in begun for p in module.parameters()}
-        new = [p for p in pupil.parameters() if p.requires_grad and p not in known]
+        known = [p for module in begun for p in module.parameters()]
+        there = set(known)
+        new = [p for p in pupil.parameters() if p.requires_grad and p not in there]
         self._each: tuple[torch.optim.Optimizer, ...] = (
             MuonConv([p for p in new if p.ndim > 2]),
             torch.optim.AdamW(
-                [{"params": [p for p in new if p.ndim <= 2], "share": 0.4}, {"params": list(known), "share": 0.1}],
+                [{"params": [p for p in new if p.ndim <= 2], "share": 0.4}, {"params": known, "share": 0.1}],
                 weight_decay=ADAM_DECAY,
                 betas=(0.9, 0.98),
             ),
