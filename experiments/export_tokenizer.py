@@ -3,7 +3,8 @@
     python -m experiments.export_tokenizer --run runs/tokenizer --images DIR --out vidtok/weights
 
 Weights are rounded to 16 bits first. The edge's encoder computes in 8-bit integers, ranges calibrated on photographs,
-all but its first layers, whose few channels cannot bear it, and its last, which give the latents.
+all but its first layers, whose few channels cannot bear it, and its last, which give the latents. `encoder_wasm.onnx`
+is the same network for browsers, where integers pay in some layers only.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ def main() -> None:
     export_onnx(load_encoder(args.out), args.out / "encoder.onnx", ["latents", "features"], picture=(1, 3, 64, 64))
     features = through(args.out / "encoder.onnx", "features", samples)
     to_integers(args.out / "encoder.onnx", samples, lambda names: first(names, "/front/", 3) + giving_latents(names))
+    export_wasm(args.out, samples)
     export_onnx(gist.eval(), args.out / "gist.onnx", ["latents"], features=(1, FEATURES, 4, 4))
     to_integers(args.out / "gist.onnx", features)
     pack(args.out / "gist.onnx")
@@ -87,6 +89,20 @@ def main() -> None:
     }
     (args.out / "tokenizer.json").write_text(json.dumps(info) + "\n")
     print(f"wrote {args.out}: {', '.join(sorted(p.name for p in args.out.iterdir()))}")
+
+
+def export_wasm(folder: Path, samples: list[dict[str, np.ndarray]]) -> None:
+    """The encoder of a folder once more, as WASM runs it fastest."""
+    path = folder / "encoder_wasm.onnx"
+    export_onnx(load_encoder(folder), path, ["latents", "features"], picture=(1, 3, 64, 64))
+    to_integers(path, samples, slow_in_wasm)
+    halve(path)
+
+
+def slow_in_wasm(names: list[str]) -> list[str]:
+    """The layers that 8-bit integers do not speed up in WASM: depthwise ones, and those with few inputs a number."""
+    front = [name for name in names if "/front/" in name and ("project" not in name or "/stages.0/" in name)]
+    return front + giving_latents(names) + [name for name in names if "squeeze/mix" in name]
 
 
 def export_onnx(network: nn.Module, path: Path, outputs: list[str], **inputs: tuple[int, ...]) -> None:
@@ -139,6 +155,25 @@ def pack(path: Path) -> None:
         scales.append(onnx.numpy_helper.from_array(scale.astype(np.float32), name + "/scale"))
         nodes.append(onnx.helper.make_node("DequantizeLinear", [name + "/packed", name + "/scale"], [name], axis=0))
     graph.initializer.extend(scales)
+    nodes += graph.node
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def halve(path: Path) -> None:
+    """Store a network's large float weights in 16 bits, made 32 again where it is loaded."""
+    import onnx
+
+    model = onnx.load(str(path))
+    graph, nodes = model.graph, []
+    for stored in graph.initializer:
+        numbers = onnx.numpy_helper.to_array(stored)
+        if numbers.dtype == np.float32 and numbers.size >= PACKED:
+            name = stored.name
+            stored.CopyFrom(onnx.numpy_helper.from_array(numbers.astype(np.float16), name + "/half"))
+            nodes.append(onnx.helper.make_node("Cast", [name + "/half"], [name], to=onnx.TensorProto.FLOAT))
     nodes += graph.node
     del graph.node[:]
     graph.node.extend(nodes)

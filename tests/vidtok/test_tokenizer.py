@@ -43,6 +43,16 @@ def test_torch_and_onnxruntime_agree_on_the_values(encoder: EdgeEncoder, size: t
     assert np.mean(np.array(apart) <= 1) >= 0.999
 
 
+@pytest.mark.parametrize("size", [(256, 256), (368, 208)])
+def test_what_browsers_run_gives_the_same_values(encoder: EdgeEncoder, size: tuple[int, int]) -> None:
+    browsers, same, gist = EdgeEncoder(cells="encoder_wasm.onnx"), [], []
+    for pixels in filmed(size, 3):
+        same.append(np.mean(quantise(encoder(pixels)[:-1, :-1]) == quantise(browsers(pixels)[:-1, :-1])))
+        gist.append(np.mean(quantise(encoder.gist()) == quantise(browsers.gist())))
+    assert np.mean(same) >= 0.88  # two ways of rounding, each as near to the float network as the other
+    assert np.mean(gist) >= 0.88
+
+
 def test_a_frame_inside_a_moved_grid_fills_the_spare_row_and_column(encoder: EdgeEncoder) -> None:
     pixels = filmed(count=1)[0]
     assert encoder(pixels).shape == encoder(pixels, (5, 9)).shape == (9, 9, CHANNELS)
