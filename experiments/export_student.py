@@ -22,6 +22,7 @@ from experiments.train_tokenizer import load_averaged
 from vidtok.model.tower import FEATURES
 from vidtok.tokenizer.edge import WEIGHTS
 from vidtok.tokenizer.fsq import quantise
+from vidtok.tokenizer.student import FRONTS
 
 FLOATS = ("squeeze/linear", "squeeze/narrow", "squeeze/mix", "detail/told", "detail/narrow")
 PIXELS = {"scale": np.array(1 / 128, np.float32), "zero_point": np.array(127, np.uint8)}
@@ -33,10 +34,11 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/student"), help="folder of the training run")
     parser.add_argument("--images", type=Path, required=True, help="photographs to calibrate with")
     parser.add_argument("--out", type=Path, default=WEIGHTS / "student")
+    parser.add_argument("--front", choices=FRONTS, default="dense", help="as it was trained")
     parser.add_argument("--floats", action="store_true", help="no integers at all, to compare with")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    pupil = Pupil()
+    pupil = Pupil(args.front)
     steps = load_averaged(pupil, args.run)
     pupil.eval()
     samples = [{"picture": x.numpy()} for x in calibration(load_images(args.images, 320))]
@@ -46,6 +48,12 @@ def main() -> None:
     if not args.floats:
         pack(gist)
     print(f"wrote {cells} and {gist}, {steps} steps")
+
+
+def slow(names: list[str]) -> list[str]:
+    """The layers that stay in floats: those that give the latents, and the tower's that integers do not speed up."""
+    tower = [name for name in names if "/stages." in name and "project" not in name]
+    return tower + [name for name in names if any(part in name for part in FLOATS)]
 
 
 def ship(
@@ -61,7 +69,7 @@ def ship(
     exact = through(path, outputs[0], samples)
     if not floats:
         ranges = {"picture": [PIXELS]} if "picture" in example else {}
-        to_integers(path, samples, lambda names: [n for n in names if any(part in n for part in FLOATS)], ranges)
+        to_integers(path, samples, slow, ranges)
     got = through(path, outputs[0], samples)
     same = [np.mean(quantise(a[outputs[0]]) == quantise(b[outputs[0]])) for a, b in zip(got, exact, strict=True)]
     print(f"{path.name}: {path.stat().st_size:,} bytes, {np.mean(same):.1%} of values equal the float network's")

@@ -30,7 +30,7 @@ from vidtok.tokenizer.edge import load_info
 from vidtok.tokenizer.fsq import EDGES, GIST_EDGES, GIST_LEVELS, LEVELS, SEEN_LEVELS, VALUES
 from vidtok.tokenizer.networks import SEEN, bins_of, context, gist_context, quantise_ste
 from vidtok.tokenizer.store import load_encoder, load_gist_head, load_head
-from vidtok.tokenizer.student import GistStudent, Mix, Student
+from vidtok.tokenizer.student import FRONTS, GistStudent, Mix, Student, TowerFront
 
 NOISY_SHARE = 0.5  # of the crops
 NOISE, GAIN, OFFSET = 5.0, 0.06, 4.0  # at most, in steps of a pixel
@@ -43,9 +43,9 @@ MUON_DECAY, ADAM_DECAY = 0.01, 0.001
 class Pupil(nn.Module):
     """What is trained."""
 
-    def __init__(self) -> None:
+    def __init__(self, front: str = "dense") -> None:
         super().__init__()
-        self.student = Student()
+        self.student = Student(front)
         self.student.detail.linear.requires_grad_(False)  # it is the encoder's
         self.gist = GistStudent()
 
@@ -56,7 +56,7 @@ class Pupil(nn.Module):
         self.student.squeeze.load_state_dict(teacher.squeeze.state_dict())
         detail.linear.load_state_dict(teacher.detail.linear.state_dict())
         detail.told.load_state_dict(teacher.detail.told.state_dict())
-        known = {*self.student.squeeze.modules(), detail.linear, detail.told}
+        known = {*self.begun(), detail.linear}
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module not in known:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -65,7 +65,20 @@ class Pupil(nn.Module):
             if isinstance(module, Mix):
                 module.narrow.weight.mul_(0.3)
         detail.narrow.weight.mul_(0.1)
-        self.student.front.last.weight.mul_(0.5)
+        if isinstance(front := self.student.front, TowerFront):
+            front.stages.load_state_dict(teacher.front.stages[3:].state_dict())
+        else:
+            front.last.weight.mul_(0.5)
+
+    def begun(self) -> list[nn.Module]:
+        """What starts at the encoder's weights and learns little more."""
+        front = self.student.front
+        parts = [
+            self.student.squeeze,
+            self.student.detail.told,
+            *([front.stages] if isinstance(front, TowerFront) else []),
+        ]
+        return [module for part in parts for module in part.modules()]
 
 
 class Judge:
@@ -111,8 +124,7 @@ class Both:
     """Two optimisers as one: Muon for the kernels, AdamW for biases and for what began at the encoder's."""
 
     def __init__(self, pupil: Pupil) -> None:
-        begun = (pupil.student.squeeze, pupil.student.detail.told)
-        known = [p for module in begun for p in module.parameters()]
+        known = [p for module in pupil.begun() for p in module.parameters(recurse=False)]
         there = set(known)
         new = [p for p in pupil.parameters() if p.requires_grad and p not in there]
         self._each: tuple[torch.optim.Optimizer, ...] = (
@@ -191,6 +203,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=Path, help="folder of photographs")
     parser.add_argument("--clips", type=Path, help="folder of videos")
     parser.add_argument("--out", type=Path, default=Path("runs/student"), help="lessons, checkpoints, curve, log")
+    parser.add_argument("--front", choices=FRONTS, default="dense", help="tower: better and slower")
+    parser.add_argument("--eye", action="store_true", help="with --front tower: its eye alone, against the tower's")
     parser.add_argument("--start", type=Path, help="an earlier run whose weights to begin from")
     parser.add_argument("--lessons", type=int, default=24000, help="crops to prepare, 0.29 MB each")
     parser.add_argument("--view", action="store_true", help="train the server's view too: twice the time a step")
@@ -205,7 +219,7 @@ def _arguments() -> argparse.Namespace:
 def train(args: argparse.Namespace, lessons: Lessons, held: Lessons) -> None:
     """All steps."""
     torch.manual_seed(args.seed)
-    pupil = Pupil().to(memory_format=torch.channels_last)
+    pupil = Pupil(args.front).to(memory_format=torch.channels_last)
     pupil.begin()
     if args.start is not None:
         load_averaged(pupil, args.start)
@@ -215,9 +229,11 @@ def train(args: argparse.Namespace, lessons: Lessons, held: Lessons) -> None:
 
     def one(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng((args.seed, step))
+        if args.eye:
+            return eye_loss(pupil, next(drawn), noise, judge.tower, rng)
         return step_loss(pupil, next(drawn), noise, weights, judge if args.view else None, rng)
 
-    curves = ("loss", "features", "latents", "gist")
+    curves = ("loss",) if args.eye else ("loss", "features", "latents", "gist")
     learn(args, args.out, pupil, Both(pupil), average, one, curves, lambda: check(average.module, held, judge))
 
 
@@ -263,6 +279,24 @@ def step_loss(
         loss = loss + VIEW_SHARE * seen
         parts["cosine"] = parts["cosine"].mean()
     return loss, {"loss": float(loss.detach()), **{name: float(value.detach()) for name, value in parts.items()}}
+
+
+def eye_loss(
+    pupil: Pupil, batch: dict[str, Tensor], noise: Noise, tower: Tower, rng: np.random.Generator
+) -> tuple[Tensor, dict[str, float]]:
+    """How far the eye's view is from what the tower has at stride 8; what comes after it stays the encoder's."""
+    front = pupil.student.front
+    if not isinstance(front, TowerFront):
+        raise SystemExit("--eye: only --front tower has one that can learn alone")
+    clean = to_input(batch["pictures"]).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            target = F.relu6(tower.front.stem(clean))
+            for stage in tower.front.stages[:3]:
+                target = stage(target)
+        seen = front.low(front.eye(noise(clean, rng).contiguous(memory_format=torch.channels_last)))
+    loss = relative_error(seen, target)
+    return loss, {"loss": float(loss.detach())}
 
 
 @torch.no_grad()

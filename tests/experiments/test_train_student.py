@@ -14,10 +14,11 @@ import torch
 
 from experiments import export_student, student_lessons, train_student
 from experiments.student_lessons import CELLS, HELD_OUT, Lessons
-from experiments.train_student import MuonConv, Noise
+from experiments.train_student import Both, MuonConv, Noise, Pupil
+from vidtok.model.tower import load_tower
 from vidtok.tokenizer.edge import EdgeEncoder
 from vidtok.tokenizer.fsq import CHANNELS, GIST, GIST_LEVELS, LEVELS, SEEN_LEVELS
-from vidtok.tokenizer.student import GistStudent, Student
+from vidtok.tokenizer.student import FRONTS, GistStudent, Student
 
 
 def run(monkeypatch: pytest.MonkeyPatch, module: ModuleType, *args: str | Path | float) -> None:
@@ -78,16 +79,28 @@ def test_a_student_trains_resumes_and_takes_the_encoders_place(
     assert np.isfinite(student.gist()).all()
 
 
+@pytest.mark.parametrize("front", FRONTS)
 @pytest.mark.parametrize("size", [(64, 64), (96, 160)])
-def test_a_student_gives_what_the_encoder_gives(size: tuple[int, int]) -> None:
+def test_a_student_gives_what_the_encoder_gives(size: tuple[int, int], front: str) -> None:
     rows, cols = size[0] // 32, size[1] // 32
     with torch.inference_mode():
-        latents, features = Student()(torch.zeros(2, 3, *size))
+        latents, features = Student(front)(torch.zeros(2, 3, *size))
         gist = GistStudent()(features)
     assert latents.shape == (2, CHANNELS, rows, cols)
     assert features.shape == (2, 112, 2 * rows, 2 * cols)
     assert gist.shape == (2, GIST)
     assert max(float(latents.abs().max()), float(gist.abs().max())) <= 1
+
+
+def test_the_towers_stages_begin_as_they_are_and_learn_little() -> None:
+    pupil, tower = Pupil("tower"), load_tower()
+    pupil.begin()
+    begun = {parameter for module in pupil.begun() for parameter in module.parameters(recurse=False)}
+    for mine, theirs in zip(pupil.student.front.stages.parameters(), tower.front.stages[3:].parameters(), strict=True):
+        assert mine in begun
+        torch.testing.assert_close(mine.detach(), theirs, atol=1e-3, rtol=1e-3)  # the shipped ones are halves
+    shares = [group.get("share", 1.0) for group in Both(pupil).param_groups]
+    assert shares[-1] == min(shares)
 
 
 def test_muon_moves_kernels_of_any_shape_and_goes_on_from_its_state() -> None:
