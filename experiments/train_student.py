@@ -28,7 +28,7 @@ from experiments.train_tokenizer import averaging, draw_depth, learn, load_avera
 from vidtok.model.tower import Tower, load_tower, to_input
 from vidtok.tokenizer.edge import load_info
 from vidtok.tokenizer.fsq import EDGES, GIST_EDGES, GIST_LEVELS, LEVELS, SEEN_LEVELS, VALUES
-from vidtok.tokenizer.networks import SEEN, bins_of, context, gist_context, quantise_ste
+from vidtok.tokenizer.networks import SCALE, SEEN, bins_of, context, gist_context, quantise_ste
 from vidtok.tokenizer.store import load_encoder, load_gist_head, load_head
 from vidtok.tokenizer.student import FRONTS, GistStudent, Mix, Student, TowerFront
 
@@ -294,7 +294,8 @@ def eye_loss(
             target = F.relu6(tower.front.stem(clean))
             for stage in tower.front.stages[:3]:
                 target = stage(target)
-        seen = front.low(front.eye(noise(clean, rng).contiguous(memory_format=torch.channels_last)))
+        picture = noise(clean, rng).contiguous(memory_format=torch.channels_last)
+        seen = front.low(front.eye(picture)) / SCALE
     loss = relative_error(seen, target)
     return loss, {"loss": float(loss.detach())}
 

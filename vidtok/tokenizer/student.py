@@ -84,7 +84,7 @@ class TowerFront(nn.Module):
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) -> (B, 64, H/8, W/8), (B, 112, H/16, W/16)."""
         x = self.eye(picture)
-        y: Tensor = self.low(x)
+        y = self.low(x) / SCALE
         for stage in self.stages:
             y = stage(y)
         return x, y
