@@ -70,7 +70,15 @@ def test_only_live_and_the_command_line_join_the_packages() -> None:
         ({"av", "cv2"}, ("edge_gate/source.py",)),
         ({"onnxruntime"}, ("edge_gate/network.py", "vidtok/tokenizer/edge.py")),
         ({"ray"}, ("vidtok/live/ray_cluster.py",)),
-        ({"torch", "safetensors"}, ("vidtok/model", "vidtok/tokenizer/networks.py", "vidtok/tokenizer/store.py")),
+        (
+            {"torch", "safetensors"},
+            (
+                "vidtok/model",
+                "vidtok/tokenizer/networks.py",
+                "vidtok/tokenizer/store.py",
+                "vidtok/tokenizer/student.py",
+            ),
+        ),
     ],
     ids=["webrtc", "http", "pictures", "onnxruntime", "ray", "torch"],
 )
