@@ -126,7 +126,7 @@ class Again:
 def in_python(frames: Sequence[Frame], size: tuple[int, int], seen: Sequence[Made] | None = None) -> list[Made]:
     """A clip through Python's edge; with `seen`, as another edge's encoder saw it."""
     session, again = AtOnce(SessionConfig().max_payload), Again(seen or ())
-    encoder: Any = EdgeEncoder() if seen is None else again
+    encoder: Any = EdgeEncoder(cells="encoder_wasm.onnx") if seen is None else again
     sender = Sender(Grid(*size), session, encoder, load_info(), load_tables())  # type: ignore[arg-type]
     out = []
     for again.now, frame in enumerate(frames):

@@ -3,15 +3,17 @@
     python -m experiments.export_tokenizer --run runs/tokenizer --images DIR --out vidtok/weights
 
 Weights are rounded to 16 bits first. The edge's encoder computes in 8-bit integers, ranges calibrated on photographs,
-all but its first layers, whose few channels cannot bear it, and its last, which give the latents.
+all but its first layers, whose few channels cannot bear it, and its last, which give the latents. `encoder_wasm.onnx`
+is the same network for browsers, where integers pay in some layers only.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,9 +74,10 @@ def main() -> None:
     samples = [{"picture": x.numpy()} for x in calibration(pictures)]
     export_onnx(load_encoder(args.out), args.out / "encoder.onnx", ["latents", "features"], picture=(1, 3, 64, 64))
     features = through(args.out / "encoder.onnx", "features", samples)
-    to_integers(args.out / "encoder.onnx", samples, "/front/", 3)
+    to_integers(args.out / "encoder.onnx", samples, lambda names: first(names, "/front/", 3) + giving_latents(names))
+    export_wasm(args.out, samples)
     export_onnx(gist.eval(), args.out / "gist.onnx", ["latents"], features=(1, FEATURES, 4, 4))
-    to_integers(args.out / "gist.onnx", features, "/back/", 0)
+    to_integers(args.out / "gist.onnx", features)
     pack(args.out / "gist.onnx")
     viewer = args.out / "viewer.onnx"
     export_onnx(load_viewer(args.out), viewer, ["picture"], context=(1, CONTEXT, 2, 2), gist=(1, GIST_CONTEXT))
@@ -86,6 +89,20 @@ def main() -> None:
     }
     (args.out / "tokenizer.json").write_text(json.dumps(info) + "\n")
     print(f"wrote {args.out}: {', '.join(sorted(p.name for p in args.out.iterdir()))}")
+
+
+def export_wasm(folder: Path, samples: list[dict[str, np.ndarray]]) -> None:
+    """The encoder of a folder once more, as WASM runs it fastest."""
+    path = folder / "encoder_wasm.onnx"
+    export_onnx(load_encoder(folder), path, ["latents", "features"], picture=(1, 3, 64, 64))
+    to_integers(path, samples, slow_in_wasm)
+    halve(path)
+
+
+def slow_in_wasm(names: list[str]) -> list[str]:
+    """The layers that 8-bit integers do not speed up in WASM: depthwise ones, and those with few inputs a number."""
+    front = [name for name in names if "/front/" in name and ("project" not in name or "/stages.0/" in name)]
+    return front + giving_latents(names) + [name for name in names if "squeeze/mix" in name]
 
 
 def export_onnx(network: nn.Module, path: Path, outputs: list[str], **inputs: tuple[int, ...]) -> None:
@@ -145,6 +162,25 @@ def pack(path: Path) -> None:
     onnx.save(model, str(path))
 
 
+def halve(path: Path) -> None:
+    """Store a network's large float weights in 16 bits, made 32 again where it is loaded."""
+    import onnx
+
+    model = onnx.load(str(path))
+    graph, nodes = model.graph, []
+    for stored in graph.initializer:
+        numbers = onnx.numpy_helper.to_array(stored)
+        if numbers.dtype == np.float32 and numbers.size >= PACKED:
+            name = stored.name
+            stored.CopyFrom(onnx.numpy_helper.from_array(numbers.astype(np.float16), name + "/half"))
+            nodes.append(onnx.helper.make_node("Cast", [name + "/half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes += graph.node
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
 def calibration(pictures: list[np.ndarray]) -> Iterator[Tensor]:
     """Crops whose activations say how wide the integers must be."""
     rng = np.random.default_rng(0)
@@ -160,10 +196,25 @@ def through(path: Path, output: str, samples: list[dict[str, np.ndarray]]) -> li
     return [{output: session.run([output], sample)[0]} for sample in samples]
 
 
-def to_integers(path: Path, samples: list[dict[str, np.ndarray]], first: str, floats: int) -> None:
-    """The same network in 8-bit integers, weights by channel, ranges from the samples.
+def first(names: list[str], part: str, count: int) -> list[str]:
+    """So many of the layers whose name has `part`."""
+    return [name for name in names if part in name][:count]
 
-    So many convolutions of those whose name has `first` stay in floats.
+
+def giving_latents(names: list[str]) -> list[str]:
+    """The layers that the latents come out of."""
+    return [name for name in names if name.endswith(("squeeze/linear/Conv", "squeeze/narrow/Conv", "narrow.3/Conv"))]
+
+
+def to_integers(
+    path: Path,
+    samples: list[dict[str, np.ndarray]],
+    floats: Callable[[list[str]], list[str]] = lambda names: [],
+    ranges: dict[str, Any] | None = None,
+) -> None:
+    """The same network in 8-bit integers, weights by channel, ranges from the samples or as given by name.
+
+    `floats` says which convolutions, of all their names in order, stay in floats.
     """
     import onnx
     from onnxruntime.quantization import (
@@ -185,17 +236,12 @@ def to_integers(path: Path, samples: list[dict[str, np.ndarray]], first: str, fl
     ready = path.with_suffix(".ready.onnx")
     quant_pre_process(str(path), str(ready), skip_symbolic_shape=True)
     fold_pads(ready)
-    nodes = onnx.load(str(ready)).graph.node
-    convolutions = [node.name for node in nodes if node.op_type == "Conv"]
-    front = [name for name in convolutions if first in name]
-    last = [
-        name for name in convolutions if name.endswith(("squeeze/linear/Conv", "squeeze/narrow/Conv", "narrow.3/Conv"))
-    ]
+    convolutions = [node.name for node in onnx.load(str(ready)).graph.node if node.op_type == "Conv"]
     quantize_static(
         str(ready), str(path), Reader(), QuantFormat.QOperator, activation_type=QuantType.QUInt8, per_channel=True,
-        nodes_to_exclude=front[:floats] + last,
-        calibrate_method=CalibrationMethod.Percentile, extra_options={"CalibPercentile": 99.99},
-        op_types_to_quantize=["Conv", "Add", "Clip"],
+        nodes_to_exclude=floats(convolutions), calibrate_method=CalibrationMethod.Percentile,
+        op_types_to_quantize=["Conv", "Add", "Clip", "Relu"],
+        extra_options={"CalibPercentile": 99.99, "TensorQuantOverrides": ranges or {}},
     )  # fmt: skip
     ready.unlink()
 

@@ -2,7 +2,7 @@
 /**
  * The encoder as the edge runs it, by an onnxruntime that is handed in; twin of vidtok/tokenizer/edge.py.
  *
- *     frame --pad to whole cells--> encoder.onnx --> latents, CHANNELS a cell
+ *     frame --pad to whole cells--> encoder_wasm.onnx --> latents, CHANNELS a cell
  *                                            |--> features --gist.onnx--> GIST latents, when asked for
  *
  * The values that the edge makes are the truth: another browser's may round otherwise, and nothing depends on it.
@@ -28,7 +28,7 @@ export class EdgeEncoder {
 
   /**
    * @param {Ort} ort
-   * @param {any} cells a session of encoder.onnx
+   * @param {any} cells a session of encoder_wasm.onnx
    * @param {any} gist a session of gist.onnx
    */
   constructor(ort, cells, gist) {

@@ -74,7 +74,7 @@ function stop() {
 /** @returns {Promise<Parts>} */
 async function load() {
   const [ort, encoder, gist, gate, tables, told, wake] = await Promise.all([
-    runtime(), bytes("encoder.onnx"), bytes("gist.onnx"), bytes("gate.onnx"), bytes("tables.bin"),
+    runtime(), bytes("encoder_wasm.onnx"), bytes("gist.onnx"), bytes("gate.onnx"), bytes("tables.bin"),
     json("tokenizer.json"), json("gate.json"),
   ]);
   const options = { executionProviders: ["wasm"], graphOptimizationLevel: "all" };

@@ -24,7 +24,7 @@ EDGE = Path(__file__).parents[2] / "edge_gate"
 PAGE = EDGE / "web"
 RUNTIME = "ort.wasm.min.mjs"
 OF_WEIGHTS = {
-    **{name: WEIGHTS / name for name in ("encoder.onnx", "gist.onnx", "tables.bin", "tokenizer.json")},
+    **{name: WEIGHTS / name for name in ("encoder_wasm.onnx", "gist.onnx", "tables.bin", "tokenizer.json")},
     **{name: EDGE / "weights" / name for name in ("gate.onnx", "gate.json")},
 }
 HEADERS = {

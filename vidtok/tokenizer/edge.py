@@ -45,9 +45,12 @@ def load_info(folder: Path = WEIGHTS) -> TokenizerInfo:
 
 
 class EdgeEncoder:
-    """Frames to latents. One object serves one size at a time; onnxruntime keeps its buffers."""
+    """Frames to latents. One object serves one size at a time; onnxruntime keeps its buffers.
 
-    def __init__(self, folder: Path = WEIGHTS, threads: int = 1) -> None:
+    `cells` names the file of the network: `encoder_wasm.onnx` is what browsers run.
+    """
+
+    def __init__(self, folder: Path = WEIGHTS, threads: int = 1, cells: str = "encoder.onnx") -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -55,7 +58,7 @@ class EdgeEncoder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         sessions = []
-        for path in (folder / "encoder.onnx", folder / "gist.onnx"):
+        for path in (folder / cells, folder / "gist.onnx"):
             if not path.exists():
                 raise WeightsError(f"{path}: no such file; the package's weights are incomplete, reinstall it")
             sessions.append(onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
@@ -76,6 +79,13 @@ class EdgeEncoder:
         left, top = (at % CELL // UNIT for at in position)
         self._features = features[:, :, top : top + height // UNIT, left : left + width // UNIT]
         return out
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """(1, 112, H/16, W/16) of the frame that was encoded last: what its gist is made of."""
+        if self._features is None:
+            raise ValueError("no frame has been encoded yet")
+        return self._features
 
     def gist(self) -> NDArray[np.float32]:
         """Latents (GIST,) of the whole frame that was encoded last."""
