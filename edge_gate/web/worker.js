@@ -138,11 +138,15 @@ function unhex(hex) {
 class Edge {
   #run;
   #caps;
-  #session;
-  #sender;
+  #parts;
   #grid;
+  #meta;
   #sheet;
   #wallMs = Date.now();
+  /** Both from the first path on. @type {Session} */
+  #session;
+  /** @type {Sender} */
+  #sender;
   /** @type {Connection | null} */
   #connection = null;
   /** @type {{ frame: ImageBitmap, atMs: number } | null} */
@@ -156,34 +160,45 @@ class Edge {
   #passed = 0;
 
   /** @param {any} command @param {Parts} made */
-  constructor({ run, film, caps, paths }, { encoder, network, tables, info, codecHash }) {
+  constructor({ run, film, caps, paths }, parts) {
     this.#run = run;
     this.#caps = caps;
+    this.#parts = parts;
     this.#grid = makeGrid(film.width, film.height);
     this.#sheet = new OffscreenCanvas(film.width, film.height);
-    const meta = { width: film.width, height: film.height, fps: film.fps, source: film.name.slice(0, 80) };
-    this.#session = new Session({ codecHash, meta, config: SESSION, now: clock(), wallMs: this.#wallMs });
-    const spending = { caps: WIDEST };
-    this.#sender = new Sender({ grid: this.#grid, session: this.#session, encoder, info, tables, network, config: spending });
-    this.honour(caps);
-    say({ is: "begun", run, meta, codecHash });
+    this.#meta = { width: film.width, height: film.height, fps: film.fps, source: film.name.slice(0, 80) };
+    say({ is: "begun", run, meta: this.#meta, codecHash: parts.codecHash });
     void this.#connect(connector(paths));
   }
 
   /** @param {() => Promise<import("./port.js").PortEndpoint>} again */
   async #connect(again) {
-    const onEvent = (/** @type {any} */ event) => this.#event(event);
     for (let waitS = FIRST_RETRY_S; !this.#over; waitS = Math.min(2 * waitS, LAST_RETRY_S)) {
       try {
         const endpoint = await again();
-        if (this.#over) return endpoint.close();
-        this.#connection = new Connection(this.#session, endpoint, { clock, onEvent, again });
-        return this.#connection.start();
+        return this.#over ? endpoint.close() : this.#begin(endpoint, again);
       } catch (error) {
         if (!(error instanceof PeerError)) throw error;
         await new Promise((resolve) => setTimeout(resolve, 1000 * waitS));
       }
     }
+  }
+
+  /**
+   * The session begins with its first path: how long it waits for a greeting counts from here.
+   *
+   * @param {import("./port.js").PortEndpoint} endpoint
+   * @param {() => Promise<import("./port.js").PortEndpoint>} again
+   */
+  #begin(endpoint, again) {
+    const { encoder, network, tables, info, codecHash } = this.#parts;
+    const session = new Session({ codecHash, meta: this.#meta, config: SESSION, now: clock(), wallMs: this.#wallMs });
+    const onEvent = (/** @type {any} */ event) => this.#event(event);
+    this.#session = session;
+    this.#sender = new Sender({ grid: this.#grid, session, encoder, info, tables, network, config: { caps: WIDEST } });
+    this.honour(this.#caps);
+    this.#connection = new Connection(session, endpoint, { clock, onEvent, again });
+    this.#connection.start();
   }
 
   /** Say goodbye. */
@@ -197,8 +212,9 @@ class Edge {
 
   /** Keep to the user's caps and the receiver's, the lower of the two. @param {Caps} caps */
   honour(caps) {
-    const { kbps, tokensPerS } = this.#sender.wishes;
     this.#caps = caps;
+    if (this.#sender === undefined) return;
+    const { kbps, tokensPerS } = this.#sender.wishes;
     this.#sender.ledger.honour(Math.min(kbps, caps.kbps), Math.min(tokensPerS, caps.tokensPerS));
   }
 
