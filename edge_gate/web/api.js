@@ -6,6 +6,8 @@
  *     what is refused --> Refused, with a sentence of what to do
  */
 
+import { connect } from "./rtc.js";
+
 /** The server said no, or could not be reached (status 0). */
 export class Refused extends Error {
   /** @param {number} status @param {string} message */
@@ -30,10 +32,16 @@ export class Refused extends Error {
  */
 
 /** @typedef {{ name: string, source: string, width: number, height: number, fps: number }} StreamInfo */
-/** @typedef {{ token: boolean, runtime: boolean, answers: boolean }} About */
+/** @typedef {{ token: boolean, runtime: boolean, answers: boolean, ice: string[] }} About */
+
+/** Where paths for sessions are asked for. */
+const OFFER = "/offer";
 
 /** The server that this page came from. */
 export class Api {
+  /** @type {string[] | null} */
+  #ice = null;
+
   /** @param {string | null} token */
   constructor(token = null) {
     this.token = token;
@@ -42,6 +50,12 @@ export class Api {
   /** @returns {Promise<About>} */
   async about() {
     return (await this.#call("/about")).json();
+  }
+
+  /** A path for a session's packets, by way of the STUN and TURN servers that the server was given. */
+  async path() {
+    this.#ice ??= await this.about().then(({ ice }) => ice, () => null); // if it is away, the offer says so
+    return connect(OFFER, { token: this.token, iceServers: this.#ice ?? [] });
   }
 
   /** @returns {Promise<StreamInfo[]>} in order of their beginning */

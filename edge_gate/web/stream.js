@@ -12,13 +12,12 @@
 import { Lane } from "./lanes.js";
 import { serve } from "./port.js";
 import { Tape } from "./recording.js";
-import { REFUSALS, connect } from "./rtc.js";
+import { REFUSALS } from "./rtc.js";
 import { pullPacket } from "./wire.js";
 
 /** @typedef {import("./api.js").Api} Api */
 /** @typedef {import("./endpoint.js").Endpoint} Endpoint */
 
-const OFFER = "/offer";
 const WELCOME = 2; // a packet's type, in the low half of its first byte
 
 /**
@@ -106,7 +105,7 @@ export class Stream {
   /** @param {number} run @returns {Promise<Endpoint>} */
   async #path(run) {
     try {
-      const endpoint = await connect(OFFER, { token: this.#api.token });
+      const endpoint = await this.#api.path();
       return new Tapped(endpoint, (lane, data) => this.#sends(run, lane, data), (data) => this.#welcomed(run, data));
     } catch (error) {
       const why = /** @type {Error} */ (error).message;
@@ -205,7 +204,7 @@ function nameIn(data) {
  * @param {AbortSignal} signal
  */
 export async function replay(api, records, named, signal) {
-  const endpoint = await connect(OFFER, { token: api.token });
+  const endpoint = await api.path();
   endpoint.onpacket = (data) => {
     const name = nameIn(data);
     if (name !== null) named(name);

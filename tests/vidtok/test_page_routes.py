@@ -19,6 +19,9 @@ from vidtok.live.static import TYPES
 BROWSER = {"Accept-Encoding": "gzip, deflate, br"}
 
 
+ICE = ["turn:someone:secret@127.0.0.1:3478"]
+
+
 @asynccontextmanager
 async def paged(folder: Path = PAGE, token: str | None = None) -> AsyncIterator[tuple[ClientSession, str]]:
     """A client, and the address of a listener that serves the page of this folder."""
@@ -27,7 +30,7 @@ async def paged(folder: Path = PAGE, token: str | None = None) -> AsyncIterator[
         raise AssertionError("no stream comes this way")
 
     listener = WebRtcListener("127.0.0.1", 0, token=token, on_endpoint=nobody)
-    add_page(listener, answers=True, folder=folder)
+    add_page(listener, answers=True, folder=folder, ice_servers=ICE)
     await listener.start()
     try:
         async with ClientSession(auto_decompress=False) as client:
@@ -118,11 +121,13 @@ def test_the_page_is_told_what_it_meets(folder: Path) -> None:
     async def check() -> None:
         async with paged(folder) as (client, url):
             told = await (await client.get(url + "/about")).json()
-            assert told == {"token": False, "runtime": False, "answers": True}
+            assert told == {"token": False, "runtime": False, "answers": True, "ice": ICE}
         (folder / "vendor" / "ort.wasm.min.mjs").write_text("")
         async with paged(folder, "sesame") as (client, url):
             told = await (await client.get(url + "/about")).json()
-            assert told == {"token": True, "runtime": True, "answers": True}
+            assert told == {"token": True, "runtime": True, "answers": True, "ice": []}  # passwords may be in them
+            told = await (await client.get(url + "/about", headers={"Authorization": "Bearer sesame"})).json()
+            assert told["ice"] == ICE
 
     run(check)
 

@@ -4,7 +4,8 @@
     GET /vendor/NAME           onnxruntime-web, as `npm run vendor` put it there
     GET /weights/NAME          encoder, gist, gate, tables: what `vidtok send` runs as well
     GET /scene.webm            the built-in scene, drawn when it is first asked for
-    GET /about                 {"token": asks for one, "runtime": onnxruntime-web is there, "answers": there is a model}
+    GET /about                 {"token": asks for one, "runtime": onnxruntime-web is there, "answers": there is a model,
+                                "ice": STUN and TURN servers, for whoever has the token}
 
 Whatever a browser loads of this server may load nothing of anybody else's; pages of others cannot put it into theirs.
 """
@@ -12,6 +13,7 @@ Whatever a browser loads of this server may load nothing of anybody else's; page
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from transport.adapters.http_listener import HttpListener
@@ -52,7 +54,7 @@ HEADERS = {
 SCENE_SIZE, SCENE_FPS = (384, 384), 10
 
 
-def add_page(listener: HttpListener, answers: bool, folder: Path = PAGE) -> None:
+def add_page(listener: HttpListener, answers: bool, folder: Path = PAGE, ice_servers: Sequence[str] = ()) -> None:
     """Serve the page; before `start`."""
     files, scene = Files(), _Scene()
     listener.app.on_response_prepare.append(_guard)
@@ -72,9 +74,10 @@ def add_page(listener: HttpListener, answers: bool, folder: Path = PAGE) -> None
             raise web.HTTPNotFound(text=f"there are {', '.join(OF_WEIGHTS)}")
         return await files.answer(request, path)
 
-    async def about(_: web.Request) -> web.Response:
+    async def about(request: web.Request) -> web.Response:
         runtime = (folder / "vendor" / RUNTIME).exists()
-        told = {"token": listener.admission.asks_for_token, "runtime": runtime, "answers": answers}
+        ice = list(ice_servers) if listener.identity(request) is None else []  # there may be a password in them
+        told = {"token": listener.admission.asks_for_token, "runtime": runtime, "answers": answers, "ice": ice}
         return web.json_response(told, headers={"Cache-Control": "no-store"})
 
     async def film(_: web.Request) -> web.Response:

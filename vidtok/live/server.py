@@ -333,7 +333,7 @@ async def serve(
     add_questions(listener, server)
     add_pictures(listener, server.canvases)
     if page:
-        add_page(listener, answers=answering is not None)
+        add_page(listener, answers=answering is not None, ice_servers=ice_servers)
     invitations = Invitations(listener, lambda url: report({"event": "page", "url": url})) if page and token else None
     if metrics:
         add_metrics(listener, lambda: server.sessions, more=server.metrics)
