@@ -266,7 +266,7 @@ def new_encoder(encoding: Encoding, clip: Clip) -> Any:
     context.framerate, context.time_base = rate, 1 / rate
     context.gop_size, context.max_b_frames, context.thread_count = yardstick.ENDLESS, 0, 1
     context.options = {**encoding.options, "crf": str(encoding.crf)}
-    context.open()
+    yardstick.open_beside_others(context)
     return context
 
 

@@ -107,6 +107,17 @@ def code(coder: Coder, crf: int, clip: Clip) -> Iterator[Known]:
     encoder.encode(None)  # nothing is left in it, but SVT-AV1 complains if it is not told of the end
 
 
+def open_beside_others(encoder: av.CodecContext) -> None:
+    """Open it. SVT-AV1, run by root, gives whoever opens it a priority above every other process: taken back."""
+    if not hasattr(os, "sched_getscheduler"):
+        encoder.open()
+        return
+    before, share = os.sched_getscheduler(0), os.sched_getparam(0)
+    encoder.open()
+    if os.sched_getscheduler(0) != before:
+        os.sched_setscheduler(0, before, share)
+
+
 def _open(coder: Coder, crf: int, size: tuple[int, int], fps: float) -> tuple[av.CodecContext, av.CodecContext]:
     rate = Fraction(fps).limit_denominator(1000)
     encoder = av.CodecContext.create(coder.encoder, "w")
@@ -116,6 +127,7 @@ def _open(coder: Coder, crf: int, size: tuple[int, int], fps: float) -> tuple[av
     encoder.gop_size = round(coder.gop_s * fps) if coder.gop_s else ENDLESS
     encoder.max_b_frames, encoder.thread_count = 0, 1
     encoder.options = {**coder.options, "crf": str(crf)}
+    open_beside_others(encoder)
     decoder = av.CodecContext.create(coder.decoder, "r")
     decoder.thread_count = 1
     return encoder, decoder

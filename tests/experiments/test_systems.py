@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import pytest
 from experiments.bench import BenchError
 from experiments.judges import luma, psnr_db
 from experiments.systems import HOSTED_TOKENS, Clip, Known, System, all_systems, follow, load, pick
-from experiments.systems.video import X264, Coder, code
+from experiments.systems.video import SVT_AV1, X264, Coder, code, open_beside_others
 from tests.experiments.toys import as_clip, clip, identity, pictures
 from vidtok.tokenizer.fsq import GIST
 
@@ -192,3 +194,16 @@ def test_systems_are_picked_by_name_prefix_and_file(tmp_path: Path) -> None:
 def test_identity_is_what_it_says() -> None:
     frames = clip(3)
     assert all(np.array_equal(k.picture, f.pixels) for k, f in zip(identity(None, frames), frames, strict=True))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="no such priorities here")
+def test_no_codec_takes_this_process_above_all_others() -> None:
+    """What runs beside a benchmark or a test must get its turn; SVT-AV1 run by root would not let it."""
+    before = os.sched_getscheduler(0)
+    for coder in (X264, SVT_AV1):
+        encoder = av.CodecContext.create(coder.encoder, "w")
+        encoder.width, encoder.height, encoder.pix_fmt = 64, 64, "yuv420p"
+        encoder.time_base, encoder.framerate = Fraction(1, 10), Fraction(10)
+        encoder.options = dict(coder.options)
+        open_beside_others(encoder)
+        assert os.sched_getscheduler(0) == before
