@@ -22,8 +22,8 @@ from transport.fields import MAX_PACKET
 
 
 @pytest.fixture(scope="module")
-def connecting() -> Iterator[Twin]:
-    with running("connecting.mjs") as started:
+def connecting(node: str) -> Iterator[Twin]:
+    with running(node, "connecting.mjs") as started:
         yield started
 
 
