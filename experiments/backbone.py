@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from experiments import bench
 from experiments.bench import BenchError, Row
-from experiments.train_model import HELD_OUT, Both, Lessons, Pupil, Sides, examine, parted, step_loss, vocabulary
+from experiments.train_model import HELD_OUT, Lessons, Pupil, Sides, both, examine, parted, step_loss, vocabulary
 from vidtok.model.brain import Brain, EditEmbedding, Size
 from vidtok.model.memory import Kept, read, said
 from vidtok.model.words import CONTROLS, EOS, Words
@@ -193,7 +193,7 @@ def run(argv: Sequence[str] | None = None) -> None:
         brain: Any = Brain(Size(len(words))) if name == "ours" else open_smollm(args.gguf, words)
         pupil = Pupil(brain)
         learned = [p for p in pupil.parameters() if p.requires_grad]
-        optimiser = Both(pupil) if name == "ours" else torch.optim.AdamW(learned, betas=(0.9, 0.98), weight_decay=0.01)
+        optimiser = both(pupil) if name == "ours" else torch.optim.AdamW(learned, betas=(0.9, 0.98), weight_decay=0.01)
         steps = teach(name, pupil, optimiser, lessons, sides, args.minutes)
         found = examine(brain.eval(), held, words)
         rows.append({"model": name, "numbers": sum(p.numel() for p in brain.parameters()), "steps": steps}

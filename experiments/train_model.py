@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from experiments.model_lessons import THIRDS, UNNAMED, Batch, Lesson, Sentence, 
 from experiments.questions import NOTHING
 from experiments.questions.heard import Heard, load
 from experiments.questions.worlds import ACTS
-from experiments.train_tokenizer import averaging, learn, load_averaged
+from experiments.train_tokenizer import Both, averaging, learn, load_averaged
 from vidtok.model.answerer import Answerer
 from vidtok.model.brain import Brain, Size
 from vidtok.model.words import Words
@@ -153,7 +153,7 @@ def train(args: argparse.Namespace, files: Sequence[Path], words: Words) -> Brai
     if args.start is not None:
         brain.load_state_dict(Answerer.load(args.start).brain.state_dict())
     lessons, pupil, sides = Lessons(files, words, args.seed), Pupil(brain), Sides.of(words)
-    optimiser = Both(pupil)
+    optimiser = both(pupil)
     batches = lessons.batches(_pools_done(args.out))
     for layer in brain.each():
         layer.compile(dynamic=True)  # twice as fast on a CPU, after two minutes
@@ -166,46 +166,20 @@ def train(args: argparse.Namespace, files: Sequence[Path], words: Words) -> Brai
     return brain.eval()
 
 
-class Both:
-    """Two optimisers as one: Muon for the matrices of the layers, AdamW for tables, embeddings and norms."""
-
-    def __init__(self, pupil: Pupil) -> None:
-        inner = [p for p in pupil.brain.layers.parameters() if p.ndim > 1]
-        known = set(map(id, inner))
-        sharp = [w for layer in pupil.brain.each() for w in (layer.norm_q.weight, layer.norm_k.weight)]
-        known |= set(map(id, sharp))
-        outer = [p for p in pupil.parameters() if id(p) not in known]
-        self._each: tuple[torch.optim.Optimizer, ...] = (
-            torch.optim.Muon(inner, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(
-                [{"params": outer, "weight_decay": 0.01}, {"params": sharp, "weight_decay": 0.0, "share": SHARPENING}],
-                betas=(0.9, 0.98),
-            ),
-        )
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """Of both."""
-        return [group for each in self._each for group in each.param_groups]
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Of both."""
-        for each in self._each:
-            each.zero_grad(set_to_none)
-
-    def step(self) -> None:
-        """Of both."""
-        for each in self._each:
-            each.step()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Of both."""
-        return {"each": [each.state_dict() for each in self._each]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Of both."""
-        for each, its in zip(self._each, state["each"], strict=True):
-            each.load_state_dict(its)
+def both(pupil: Pupil) -> Both:
+    """Muon for the matrices of the layers, AdamW for tables, embeddings and norms."""
+    inner = [p for p in pupil.brain.layers.parameters() if p.ndim > 1]
+    known = set(map(id, inner))
+    sharp = [w for layer in pupil.brain.each() for w in (layer.norm_q.weight, layer.norm_k.weight)]
+    known |= set(map(id, sharp))
+    outer = [p for p in pupil.parameters() if id(p) not in known]
+    return Both(
+        torch.optim.Muon(inner, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(
+            [{"params": outer, "weight_decay": 0.01}, {"params": sharp, "weight_decay": 0.0, "share": SHARPENING}],
+            betas=(0.9, 0.98),
+        ),
+    )
 
 
 def _pools_done(out: Path) -> int:

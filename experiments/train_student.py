@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from experiments.student import FRONTS, GistStudent, Mix, Student, TowerFront
 from experiments.student_lessons import Lessons, prepare
-from experiments.train_tokenizer import averaging, draw_depth, learn, load_averaged, relative_error, view_loss
+from experiments.train_tokenizer import Both, averaging, draw_depth, learn, load_averaged, relative_error, view_loss
 from vidtok.model.tower import Tower, load_tower, to_input
 from vidtok.tokenizer.edge import load_info
 from vidtok.tokenizer.fsq import EDGES, GIST_EDGES, GIST_LEVELS, LEVELS, SEEN_LEVELS, VALUES
@@ -120,45 +120,19 @@ class MuonConv(torch.optim.Muon):
             kernel.grad = None
 
 
-class Both:
-    """Two optimisers as one: Muon for the kernels, AdamW for biases and for what began at the encoder's."""
-
-    def __init__(self, pupil: Pupil) -> None:
-        known = [p for module in pupil.begun() for p in module.parameters(recurse=False)]
-        there = set(known)
-        new = [p for p in pupil.parameters() if p.requires_grad and p not in there]
-        self._each: tuple[torch.optim.Optimizer, ...] = (
-            MuonConv([p for p in new if p.ndim > 2]),
-            torch.optim.AdamW(
-                [{"params": [p for p in new if p.ndim <= 2], "share": 0.4}, {"params": known, "share": 0.1}],
-                weight_decay=ADAM_DECAY,
-                betas=(0.9, 0.98),
-            ),
-        )
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """Of both."""
-        return [group for each in self._each for group in each.param_groups]
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Of both."""
-        for each in self._each:
-            each.zero_grad(set_to_none)
-
-    def step(self) -> None:
-        """Of both."""
-        for each in self._each:
-            each.step()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Of both."""
-        return {"each": [each.state_dict() for each in self._each]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Of both."""
-        for each, its in zip(self._each, state["each"], strict=True):
-            each.load_state_dict(its)
+def both(pupil: Pupil) -> Both:
+    """Muon for the kernels, AdamW for biases and for what began at the encoder's."""
+    known = [p for module in pupil.begun() for p in module.parameters(recurse=False)]
+    there = set(known)
+    new = [p for p in pupil.parameters() if p.requires_grad and p not in there]
+    return Both(
+        MuonConv([p for p in new if p.ndim > 2]),
+        torch.optim.AdamW(
+            [{"params": [p for p in new if p.ndim <= 2], "share": 0.4}, {"params": known, "share": 0.1}],
+            weight_decay=ADAM_DECAY,
+            betas=(0.9, 0.98),
+        ),
+    )
 
 
 class Noise:
@@ -234,7 +208,7 @@ def train(args: argparse.Namespace, lessons: Lessons, held: Lessons) -> None:
         return step_loss(pupil, next(drawn), noise, weights, judge if args.view else None, rng)
 
     curves = ("loss",) if args.eye else ("loss", "features", "latents", "gist")
-    learn(args, args.out, pupil, Both(pupil), average, one, curves, lambda: check(average.module, held, judge))
+    learn(args, args.out, pupil, both(pupil), average, one, curves, lambda: check(average.module, held, judge))
 
 
 class Weights:

@@ -346,11 +346,42 @@ def averaging(net: nn.Module) -> torch.optim.swa_utils.AveragedModel:
     return torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
 
 
+class Both:
+    """Two optimisers as one."""
+
+    def __init__(self, *each: torch.optim.Optimizer) -> None:
+        self._each = each
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Of both."""
+        return [group for each in self._each for group in each.param_groups]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Of both."""
+        for each in self._each:
+            each.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        """Of both."""
+        for each in self._each:
+            each.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of both."""
+        return {"each": [each.state_dict() for each in self._each]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Of both."""
+        for each, its in zip(self._each, state["each"], strict=True):
+            each.load_state_dict(its)
+
+
 def learn(
     args: argparse.Namespace,
     out: Path,
     net: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimiser: torch.optim.Optimizer | Both,
     average: torch.optim.swa_utils.AveragedModel,
     one: Callable[[int], tuple[Tensor, dict[str, float]]],
     curves: tuple[str, ...],

@@ -268,7 +268,7 @@ def test_the_model_learns_what_a_film_tells_and_can_be_shipped(heard: Heard, tmp
     torch.manual_seed(0)
     brain = Brain(Size(len(words), dim=64, layers=2, hidden=96, cell_hidden=48))
     pupil, sides = train_model.Pupil(brain), train_model.Sides.of(words)
-    optimiser = train_model.Both(pupil)
+    optimiser = train_model.both(pupil)
     for group in optimiser.param_groups:
         group["lr"] = 3e-3
     rng = np.random.default_rng(0)
@@ -280,7 +280,7 @@ def test_the_model_learns_what_a_film_tells_and_can_be_shipped(heard: Heard, tmp
         optimiser.step()
         losses.append(parts["loss"])
     assert losses[-1] < 0.1 * losses[0]
-    again = train_model.Both(pupil)
+    again = train_model.both(pupil)
     again.load_state_dict(optimiser.state_dict())
     assert [len(each["state"]) for each in again.state_dict()["each"]] == [
         len(each["state"]) for each in optimiser.state_dict()["each"]

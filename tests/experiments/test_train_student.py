@@ -15,7 +15,7 @@ import torch
 from experiments import export_student, student_lessons, train_student
 from experiments.student import FRONTS, GistStudent, Student
 from experiments.student_lessons import CELLS, HELD_OUT, Lessons
-from experiments.train_student import Both, MuonConv, Noise, Pupil
+from experiments.train_student import MuonConv, Noise, Pupil, both
 from vidtok.model.tower import load_tower
 from vidtok.tokenizer.edge import EdgeEncoder
 from vidtok.tokenizer.fsq import CHANNELS, GIST, GIST_LEVELS, LEVELS, SEEN_LEVELS
@@ -99,7 +99,7 @@ def test_the_towers_stages_begin_as_they_are_and_learn_little() -> None:
     for mine, theirs in zip(pupil.student.front.stages.parameters(), tower.front.stages[3:].parameters(), strict=True):
         assert mine in begun
         torch.testing.assert_close(mine.detach(), theirs, atol=1e-3, rtol=1e-3)  # the shipped ones are halves
-    shares = [group.get("share", 1.0) for group in Both(pupil).param_groups]
+    shares = [group.get("share", 1.0) for group in both(pupil).param_groups]
     assert shares[-1] == min(shares)
 
 
