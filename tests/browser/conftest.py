@@ -65,7 +65,10 @@ def browser(clip: Path) -> Iterator[object]:
         absent("there is no chromium on the PATH: apt-get install chromium to test the page")
     if not (VENDOR / "NOTICE").exists():
         absent("onnxruntime-web is not in edge_gate/web/vendor: make setup, with Node.js there, puts it there")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'vidtok[dev]'")
+    try:
+        from playwright import sync_api as api
+    except ImportError:
+        absent("playwright is not installed: pip install 'vidtok[dev]'")
     args = ["--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={clip}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         args.append("--no-sandbox")
