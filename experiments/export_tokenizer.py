@@ -3,14 +3,17 @@
     python -m experiments.export_tokenizer --run runs/tokenizer --images DIR --out vidtok/weights
 
 Weights are rounded to 16 bits first. The edge's encoder computes in 8-bit integers, ranges calibrated on photographs,
-all but its first layers, whose few channels cannot bear it, and its last, which give the latents. `encoder_wasm.onnx`
-is the same network for browsers, where integers pay in some layers only.
+all but its first layers, whose few channels cannot bear it, and its last, which give the latents. Whatever is summed
+in floats before the last layers is rounded so that no sum of it is ever rounded again: then the order of summing does
+not matter, and every machine and browser makes the same values. Weights have 7 bits, so that no processor's sums of
+16 bits overflow, and browsers' dot products take them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from torch import Tensor, nn
 
 from experiments.lessons import SIDE, crop
 from experiments.pictures import load_images
+from experiments.refit import refit
 from experiments.train_pictures import Artist
 from experiments.train_tokenizer import Trainee, load_averaged
 from vidtok.model.tower import FEATURES, Tower, load_tower, to_input
@@ -41,6 +45,7 @@ from vidtok.tokenizer.store import load_encoder, load_gist, load_gist_head, load
 
 CALIBRATED = 32  # photographs
 PACKED = 4096  # numbers from which a tensor is stored in 8 bits
+STEPS = 256  # in one, of the numbers between the encoder's first layers
 GIST_CELLS = 2  # levels that cells hold where the gist's worth is measured
 
 
@@ -75,7 +80,7 @@ def main() -> None:
     export_onnx(load_encoder(args.out), args.out / "encoder.onnx", ["latents", "features"], picture=(1, 3, 64, 64))
     features = through(args.out / "encoder.onnx", "features", samples)
     to_integers(args.out / "encoder.onnx", samples, lambda names: first(names, "/front/", 3) + giving_latents(names))
-    export_wasm(args.out, samples)
+    settle_floats(args.out / "encoder.onnx", "/front/")
     export_onnx(gist.eval(), args.out / "gist.onnx", ["latents"], features=(1, FEATURES, 4, 4))
     to_integers(args.out / "gist.onnx", features)
     pack(args.out / "gist.onnx")
@@ -89,20 +94,6 @@ def main() -> None:
     }
     (args.out / "tokenizer.json").write_text(json.dumps(info) + "\n")
     print(f"wrote {args.out}: {', '.join(sorted(p.name for p in args.out.iterdir()))}")
-
-
-def export_wasm(folder: Path, samples: list[dict[str, np.ndarray]]) -> None:
-    """The encoder of a folder once more, as WASM runs it fastest."""
-    path = folder / "encoder_wasm.onnx"
-    export_onnx(load_encoder(folder), path, ["latents", "features"], picture=(1, 3, 64, 64))
-    to_integers(path, samples, slow_in_wasm)
-    halve(path)
-
-
-def slow_in_wasm(names: list[str]) -> list[str]:
-    """The layers that 8-bit integers do not speed up in WASM: depthwise ones, and those with few inputs a number."""
-    front = [name for name in names if "/front/" in name and ("project" not in name or "/stages.0/" in name)]
-    return front + giving_latents(names) + [name for name in names if "squeeze/mix" in name]
 
 
 def export_onnx(network: nn.Module, path: Path, outputs: list[str], **inputs: tuple[int, ...]) -> None:
@@ -155,25 +146,6 @@ def pack(path: Path) -> None:
         scales.append(onnx.numpy_helper.from_array(scale.astype(np.float32), name + "/scale"))
         nodes.append(onnx.helper.make_node("DequantizeLinear", [name + "/packed", name + "/scale"], [name], axis=0))
     graph.initializer.extend(scales)
-    nodes += graph.node
-    del graph.node[:]
-    graph.node.extend(nodes)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
-
-
-def halve(path: Path) -> None:
-    """Store a network's large float weights in 16 bits, made 32 again where it is loaded."""
-    import onnx
-
-    model = onnx.load(str(path))
-    graph, nodes = model.graph, []
-    for stored in graph.initializer:
-        numbers = onnx.numpy_helper.to_array(stored)
-        if numbers.dtype == np.float32 and numbers.size >= PACKED:
-            name = stored.name
-            stored.CopyFrom(onnx.numpy_helper.from_array(numbers.astype(np.float16), name + "/half"))
-            nodes.append(onnx.helper.make_node("Cast", [name + "/half"], [name], to=onnx.TensorProto.FLOAT))
     nodes += graph.node
     del graph.node[:]
     graph.node.extend(nodes)
@@ -240,10 +212,80 @@ def to_integers(
     quantize_static(
         str(ready), str(path), Reader(), QuantFormat.QOperator, activation_type=QuantType.QUInt8, per_channel=True,
         nodes_to_exclude=floats(convolutions), calibrate_method=CalibrationMethod.Percentile,
-        op_types_to_quantize=["Conv", "Add", "Clip", "Relu"],
+        op_types_to_quantize=["Conv", "Add", "Clip", "Relu"], 
         extra_options={"CalibPercentile": 99.99, "TensorQuantOverrides": ranges or {}},
     )  # fmt: skip
+    settle_sums(path)
+    refit(path, ready, samples)
     ready.unlink()
+
+
+def settle_sums(path: Path) -> None:
+    """Give what is added in integers scales whose ratios have few bits: then no addition of it is rounded twice.
+
+    A sum that is added to again keeps its scale through the whole chain; what joins it has a 64th part of it, so often
+    as it takes.
+    """
+    import onnx
+
+    model = onnx.load(str(path))
+    stored = {t.name: t for t in model.graph.initializer}
+    adds = [node for node in model.graph.node if node.op_type == "QLinearAdd" and node.input[3] not in stored]
+    chain: dict[str, str] = {}  # the scale of a sum -> that of the first sum of its chain
+    for node in adds:
+        first_of = next((chain[name] for name in (node.input[1], node.input[4]) if name in chain), node.input[6])
+        chain[node.input[6]] = first_of
+    scale = {name: float(onnx.numpy_helper.to_array(t)) for name, t in stored.items() if name.endswith("_scale") and not t.dims}
+    widest = {at: max(scale[name] for name in chain if chain[name] == at) for at in chain.values()}
+    new = {name: _short(widest[at]) for name, at in chain.items()}
+    for node in adds:
+        whole = new[node.input[6]]
+        for name in (node.input[1], node.input[4]):
+            if name not in chain:
+                new[name] = whole * math.ceil(scale[name] / whole * 64) / 64
+    for name, value in new.items():
+        stored[name].CopyFrom(onnx.numpy_helper.from_array(np.array(value, np.float32), name))
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def _short(number: float) -> float:
+    """The least number of 16 bits that is no smaller."""
+    part, power = math.frexp(number)
+    return math.ldexp(math.ceil(part * 2**16), power - 16)
+
+
+def settle_floats(path: Path, part: str) -> None:
+    """Round weights of float convolutions, and the numbers between them, until every sum of them has 24 bits.
+
+    What comes in has steps of 1/128 and lies between -1 and 1; what goes from one to the next is rounded to 1/256.
+    """
+    import onnx
+
+    model = onnx.load(str(path))
+    graph = model.graph
+    stored = {t.name: t for t in graph.initializer}
+    magic = onnx.numpy_helper.from_array(np.array(1.5 * 2**23 / STEPS, np.float32), "steps")
+    graph.initializer.append(magic)
+    step, most = 1 / 128, 1.0
+    for node in [node for node in graph.node if node.op_type == "Conv" and part in node.name]:
+        weight, bias = (onnx.numpy_helper.to_array(stored[name]).astype(np.float64) for name in node.input[1:])
+        widest = np.abs(weight).reshape(len(weight), -1).sum(1) * most + np.abs(bias)
+        fine = 2.0 ** np.floor(np.log2(2**23 * step / widest))  # steps of a weight in one
+        rounded = np.rint(weight * fine.reshape(-1, 1, 1, 1)) / fine.reshape(-1, 1, 1, 1)
+        whole = np.rint(bias * fine / step) * step / fine
+        for name, numbers in zip(node.input[1:], (rounded, whole), strict=True):
+            stored[name].CopyFrom(onnx.numpy_helper.from_array(numbers.astype(np.float32), name))
+        step, most = 1 / STEPS, 6.0
+        clip = next((at for at in graph.node if at.op_type == "Clip" and at.input[0] == node.output[0]), None)
+        if clip is not None:
+            ready = clip.output[0]
+            clip.output[0] = ready + "/clipped"
+            place = list(graph.node).index(clip) + 1
+            graph.node.insert(place, onnx.helper.make_node("Add", [clip.output[0], "steps"], [ready + "/shifted"]))
+            graph.node.insert(place + 1, onnx.helper.make_node("Sub", [ready + "/shifted", "steps"], [ready]))
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
 
 
 def measure_sensitivity(tower: Tower, folder: Path, pictures: list[np.ndarray], batches: int) -> dict[str, list[float]]:

@@ -1,0 +1,370 @@
+/*
+ * The arithmetic of the edge's networks in a browser. `make kernels` compiles it twice: kernels.wasm for every browser
+ * with SIMD, relaxed.wasm for those that have 8-bit dot products too. The values are the same.
+ *
+ * Pictures and maps lie pixel by pixel, channels together. A byte q of a quantised map is stored as q - 128; weights
+ * have 7 bits, -63 to 63. A convolution's sums are of integers and exact; `scales`, `offsets` and `zero` make bytes of
+ * them again, rounding halves to even, as onnxruntime does.
+ */
+
+#include <stdint.h>
+#include <wasm_simd128.h>
+
+#define EXPORT(name) __attribute__((export_name(#name))) void name
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+  ROWS = 6,    /* pixels whose sums are in registers together */
+  LANES = 8,   /* channels whose sums are */
+  TILE = 48,   /* pixels whose inputs are gathered together */
+  TILE_BYTES = 32768,
+};
+
+#ifdef __wasm_relaxed_simd__
+/* Weights go in as 0 to 127; what that adds, 64 times a pixel's sum, is taken away again. */
+typedef int8_t Wide;
+enum { SHIFT = 64 };
+#define DOT(x, w, sum) wasm_i32x4_relaxed_dot_i8x16_i7x16_add(x, w, sum)
+#define MADD(x, w, sum) wasm_f32x4_relaxed_madd(x, w, sum)
+#else
+typedef int16_t Wide;
+enum { SHIFT = 0 };
+#define DOT(x, w, sum) wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(x, w))
+#define MADD(x, w, sum) wasm_f32x4_add(sum, wasm_f32x4_mul(x, w))
+#endif
+enum { STEP = 4 / sizeof(Wide) }; /* inputs of a pixel that one load takes */
+
+#define SHIFTED 12582912.0f /* 1.5 * 2^23: adding it leaves whole numbers */
+
+/* Sums to whole numbers between `low` and `high`. */
+INLINE v128_t whole(v128_t number, v128_t low, v128_t high) {
+  v128_t kept = wasm_f32x4_pmin(wasm_f32x4_pmax(number, low), high);
+  return wasm_i32x4_sub(wasm_f32x4_add(kept, wasm_f32x4_const_splat(SHIFTED)), wasm_i32x4_const_splat(0x4B400000));
+}
+
+INLINE void store(int8_t *out, v128_t bytes, int count) {
+  if (count >= LANES) {
+    wasm_v128_store64_lane(out, bytes, 0);
+    return;
+  }
+  int8_t spare[16];
+  wasm_v128_store(spare, bytes);
+  for (int lane = 0; lane < count; lane++) out[lane] = spare[lane];
+}
+
+INLINE int most_rows(int bytes) {
+  int rows = TILE_BYTES / bytes / ROWS * ROWS;
+  return rows < ROWS ? ROWS : rows > TILE ? TILE : rows;
+}
+
+/* Weights, `inputs` of each of `outputs` channels, in the order in which `convolve` reads them. */
+EXPORT(pack)(Wide *out, const int8_t *weights, int outputs, int inputs) {
+  for (int lane = 0; lane < outputs; lane += LANES)
+    for (int input = 0; input < inputs; input += STEP)
+      for (int of = lane; of < lane + LANES; of++)
+        for (int at = input; at < input + STEP; at++)
+          *out++ = of < outputs && at < inputs ? weights[of * inputs + at] + SHIFT : 0;
+}
+
+EXPORT(pack_floats)(float *out, const float *weights, int outputs, int inputs) {
+  for (int lane = 0; lane < outputs; lane += LANES)
+    for (int input = 0; input < inputs; input++)
+      for (int of = lane; of < lane + LANES; of++) *out++ = of < outputs ? weights[of * inputs + input] : 0;
+}
+
+/* A frame of `fill` around a map; sizes are in bytes. */
+EXPORT(pad)(int8_t *out, const int8_t *in, int rows, int line, int top, int left, int bottom, int right, int fill) {
+  int wide = left + line + right;
+  __builtin_memset(out, fill, top * wide);
+  out += top * wide;
+  for (int row = 0; row < rows; row++, in += line, out += wide) {
+    __builtin_memset(out, fill, left);
+    __builtin_memcpy(out + left, in, line);
+    __builtin_memset(out + left + line, fill, right);
+  }
+  __builtin_memset(out, fill, bottom * wide);
+}
+
+/* What pixels `from` to `to` of a convolution read, a line each; sizes are in bytes. */
+INLINE void gather(int8_t *out, const int8_t *in, int from, int to, int cols, int across, int down, int high, int wide,
+                   int pitch) {
+  for (int pixel = from; pixel < to; pixel++) {
+    const int8_t *at = in + pixel / cols * down + pixel % cols * across;
+    for (int row = 0; row < high; row++, out += wide, at += pitch) __builtin_memcpy(out, at, wide);
+  }
+}
+
+INLINE void sums_of(v128_t sums[][2], const int8_t *in, int line, const int8_t *weights, int steps, int rows) {
+  for (int row = 0; row < rows; row++) sums[row][0] = sums[row][1] = wasm_i32x4_const_splat(0);
+  for (int step = 0; step < steps; step++, in += 4, weights += 32) {
+    v128_t first = wasm_v128_load(weights), second = wasm_v128_load(weights + 16);
+    for (int row = 0; row < rows; row++) {
+      v128_t x = wasm_v128_load32_splat(in + row * line);
+      sums[row][0] = DOT(x, first, sums[row][0]);
+      sums[row][1] = DOT(x, second, sums[row][1]);
+    }
+  }
+}
+
+typedef struct {
+  const float *scales;
+  const int32_t *offsets;
+  v128_t low, high, zero;
+} Finish;
+
+INLINE void finish(int8_t *out, v128_t sums[2], int extra, const Finish *as, int lane, int count) {
+  v128_t more = wasm_i32x4_splat(extra), bytes[2];
+  for (int half = 0; half < 2; half++) {
+    v128_t sum = wasm_i32x4_add(sums[half], wasm_v128_load(as->offsets + lane + 4 * half));
+    v128_t number = wasm_f32x4_convert_i32x4(wasm_i32x4_sub(sum, more));
+    v128_t scaled = wasm_f32x4_mul(number, wasm_v128_load(as->scales + lane + 4 * half));
+    bytes[half] = wasm_i32x4_add(whole(scaled, as->low, as->high), as->zero);
+  }
+  v128_t shorts = wasm_i16x8_narrow_i32x4(bytes[0], bytes[1]);
+  store(out, wasm_i8x16_narrow_i16x8(shorts, shorts), count);
+}
+
+INLINE int total(const int8_t *in, int count) {
+  v128_t sum = wasm_i32x4_const_splat(0);
+  int at = 0, rest = 0;
+  for (; at + 16 <= count; at += 16)
+    sum = wasm_i32x4_add(sum, wasm_i32x4_extadd_pairwise_i16x8(wasm_i16x8_extadd_pairwise_i8x16(wasm_v128_load(in + at))));
+  for (; at < count; at++) rest += in[at];
+  return rest + wasm_i32x4_extract_lane(sum, 0) + wasm_i32x4_extract_lane(sum, 1) + wasm_i32x4_extract_lane(sum, 2) +
+         wasm_i32x4_extract_lane(sum, 3);
+}
+
+/*
+ * A convolution of a map that is padded already. `across` and `down` are bytes from what one pixel reads to what the
+ * next does, `high` lines of `wide` bytes, `pitch` apart. scratch: TILE lines of high * wide, twice.
+ */
+EXPORT(convolve)(int8_t *out, const int8_t *in, int rows, int cols, int across, int down, int high, int wide, int pitch,
+                 const int8_t *weights, int outputs, const float *scales, const int32_t *offsets, float low, float high_,
+                 int zero, int8_t *scratch) {
+  int inputs = high * wide, steps = (inputs + STEP - 1) / STEP, pixels = rows * cols, most = most_rows(inputs);
+  int direct = high == 1 && across == wide && down == cols * wide;
+  Finish as = {scales, offsets, wasm_f32x4_splat(low), wasm_f32x4_splat(high_), wasm_i32x4_splat(zero)};
+  for (int from = 0; from < pixels; from += most) {
+    int count = pixels - from < most ? pixels - from : most, extra[TILE], line = inputs;
+    const int8_t *lines = in + from * wide;
+    if (!direct) gather(scratch, in, from, from + count, cols, across, down, high, wide, pitch), lines = scratch;
+    for (int row = 0; SHIFT && row < count; row++) extra[row] = SHIFT * total(lines + row * line, inputs);
+    if (!SHIFT) {
+      Wide *wider = (Wide *)(scratch + TILE_BYTES + TILE * 16 + ROWS * inputs);
+      int even = steps * STEP;
+      for (int row = 0; row < count; row++) {
+        int at = 0;
+        for (; at + 8 <= inputs; at += 8)
+          wasm_v128_store(wider + row * even + at, wasm_i16x8_load8x8(lines + row * line + at));
+        for (; at < inputs; at++) wider[row * even + at] = lines[row * line + at];
+        extra[row] = 0;
+      }
+      lines = (const int8_t *)wider, line = even * sizeof(Wide);
+    }
+    for (int lane = 0; lane < outputs; lane += LANES) {
+      const int8_t *mine = weights + lane / LANES * steps * 32;
+      int left = outputs - lane;
+      v128_t sums[ROWS][2];
+      for (int row = 0; row < count;) {
+        if (count < ROWS) {
+          sums_of(sums, lines + row * line, line, mine, steps, 1);
+          finish(out + (from + row) * outputs + lane, sums[0], extra[row], &as, lane, left);
+          row++;
+          continue;
+        }
+        if (row > count - ROWS) row = count - ROWS;
+        sums_of(sums, lines + row * line, line, mine, steps, ROWS);
+        for (int at = 0; at < ROWS; at++, row++)
+          finish(out + (from + row) * outputs + lane, sums[at], extra[row], &as, lane, left);
+      }
+    }
+  }
+}
+
+INLINE void float_sums(v128_t sums[][2], const float *in, int line, const float *weights, int inputs, int rows) {
+  for (int row = 0; row < rows; row++) sums[row][0] = sums[row][1] = wasm_f32x4_const_splat(0);
+  for (int input = 0; input < inputs; input++, in++, weights += LANES) {
+    v128_t first = wasm_v128_load(weights), second = wasm_v128_load(weights + 4);
+    for (int row = 0; row < rows; row++) {
+      v128_t x = wasm_v128_load32_splat(in + row * line);
+      sums[row][0] = MADD(x, first, sums[row][0]);
+      sums[row][1] = MADD(x, second, sums[row][1]);
+    }
+  }
+}
+
+typedef struct {
+  const float *bias;
+  v128_t low, high, steps; /* steps: what rounds a number when it is added and taken away again */
+} FloatFinish;
+
+INLINE v128_t settled(v128_t sum, const FloatFinish *as) {
+  v128_t kept = wasm_f32x4_pmin(wasm_f32x4_pmax(sum, as->low), as->high);
+  return wasm_f32x4_sub(wasm_f32x4_add(kept, as->steps), as->steps);
+}
+
+INLINE void float_finish(float *out, v128_t sums[2], const FloatFinish *as, int lane, int count) {
+  v128_t first = settled(wasm_f32x4_add(sums[0], wasm_v128_load(as->bias + lane)), as);
+  v128_t second = settled(wasm_f32x4_add(sums[1], wasm_v128_load(as->bias + lane + 4)), as);
+  if (count >= LANES) {
+    wasm_v128_store(out, first);
+    wasm_v128_store(out + 4, second);
+    return;
+  }
+  float spare[LANES];
+  wasm_v128_store(spare, first);
+  wasm_v128_store(spare + 4, second);
+  for (int at = 0; at < count; at++) out[at] = spare[at];
+}
+
+/* As `convolve`, in floats: sizes in bytes too. `steps` of zero rounds nothing. */
+EXPORT(convolve_floats)(float *out, const float *in, int rows, int cols, int across, int down, int high, int wide,
+                        int pitch, const float *weights, int outputs, const float *bias, float low, float high_,
+                        float steps, float *scratch) {
+  int inputs = high * wide / 4, pixels = rows * cols, most = most_rows(high * wide);
+  int direct = high == 1 && across == wide && down == cols * wide;
+  FloatFinish as = {bias, wasm_f32x4_splat(low), wasm_f32x4_splat(high_), wasm_f32x4_splat(steps)};
+  for (int from = 0; from < pixels; from += most) {
+    int count = pixels - from < most ? pixels - from : most;
+    const float *lines = in + from * inputs;
+    if (!direct) {
+      gather((int8_t *)scratch, (const int8_t *)in, from, from + count, cols, across, down, high, wide, pitch);
+      lines = scratch;
+    }
+    for (int lane = 0; lane < outputs; lane += LANES) {
+      const float *mine = weights + lane * inputs;
+      int left = outputs - lane;
+      v128_t sums[ROWS][2];
+      for (int row = 0; row < count;) {
+        if (count < ROWS) {
+          float_sums(sums, lines + row * inputs, inputs, mine, inputs, 1);
+          float_finish(out + (from + row) * outputs + lane, sums[0], &as, lane, left);
+          row++;
+          continue;
+        }
+        if (row > count - ROWS) row = count - ROWS;
+        float_sums(sums, lines + row * inputs, inputs, mine, inputs, ROWS);
+        for (int at = 0; at < ROWS; at++, row++)
+          float_finish(out + (from + row) * outputs + lane, sums[at], &as, lane, left);
+      }
+    }
+  }
+}
+
+/* Eight channels of `count` pixels beside each other. Four products of 7 and 8 bits fit in 16. */
+INLINE void deep(int8_t *out, const int8_t *in, int kernel, int stride, int count, int pitch, int channels,
+                 const int16_t *weights, const Finish *as, int lane) {
+  v128_t sums[4][2], seen[12];
+  for (int at = 0; at < count; at++) sums[at][0] = sums[at][1] = wasm_i32x4_const_splat(0);
+  for (int row = 0; row < kernel; row++, in += pitch) {
+    int wide = (count - 1) * stride + kernel;
+    for (int col = 0; col < wide; col++) seen[col] = wasm_i16x8_load8x8(in + col * channels);
+    for (int col = 0; col < kernel; col += 3) {
+      v128_t some[4];
+      for (int tap = col; tap < kernel && tap < col + 3; tap++) {
+        v128_t weight = wasm_v128_load(weights + (row * kernel + tap) * channels);
+        for (int at = 0; at < count; at++) {
+          v128_t product = wasm_i16x8_mul(seen[at * stride + tap], weight);
+          some[at] = tap == col ? product : wasm_i16x8_add(some[at], product);
+        }
+      }
+      for (int at = 0; at < count; at++) {
+        sums[at][0] = wasm_i32x4_add(sums[at][0], wasm_i32x4_extend_low_i16x8(some[at]));
+        sums[at][1] = wasm_i32x4_add(sums[at][1], wasm_i32x4_extend_high_i16x8(some[at]));
+      }
+    }
+  }
+  for (int at = 0; at < count; at++) finish(out + at * channels, sums[at], 0, as, lane, LANES);
+}
+
+INLINE void deepen(int8_t *out, const int8_t *in, int rows, int cols, int kernel, int stride, int pitch, int channels,
+                   const int16_t *weights, const Finish *as) {
+  enum { SIDE = 4 };
+  for (int row = 0; row < rows; row++, in += stride * pitch, out += cols * channels)
+    for (int lane = 0; lane < channels; lane += LANES) {
+      int col = 0;
+      for (; col + SIDE <= cols; col += SIDE)
+        deep(out + col * channels + lane, in + col * stride * channels + lane, kernel, stride, SIDE, pitch, channels,
+             weights + lane, as, lane);
+      for (; col < cols; col++)
+        deep(out + col * channels + lane, in + col * stride * channels + lane, kernel, stride, 1, pitch, channels,
+             weights + lane, as, lane);
+    }
+}
+
+/* A convolution of each channel by itself, kernel 3 or 5, stride 1 or 2; channels a multiple of LANES. */
+EXPORT(deepwise)(int8_t *out, const int8_t *in, int rows, int cols, int kernel, int stride, int pitch, int channels,
+                 const int16_t *weights, const float *scales, const int32_t *offsets, float low, float high, int zero) {
+  Finish as = {scales, offsets, wasm_f32x4_splat(low), wasm_f32x4_splat(high), wasm_i32x4_splat(zero)};
+  if (kernel == 3 && stride == 1) deepen(out, in, rows, cols, 3, 1, pitch, channels, weights, &as);
+  if (kernel == 3 && stride == 2) deepen(out, in, rows, cols, 3, 2, pitch, channels, weights, &as);
+  if (kernel == 5 && stride == 1) deepen(out, in, rows, cols, 5, 1, pitch, channels, weights, &as);
+  if (kernel == 5 && stride == 2) deepen(out, in, rows, cols, 5, 2, pitch, channels, weights, &as);
+}
+
+INLINE void deep_floats(float *out, const float *in, int count, int pitch, int channels, const float *weights,
+                        const FloatFinish *as, int lane) {
+  v128_t sums[4];
+  for (int at = 0; at < count; at++) sums[at] = wasm_f32x4_const_splat(0);
+  for (int row = 0; row < 3; row++, in += pitch)
+    for (int col = 0; col < 3; col++) {
+      v128_t weight = wasm_v128_load(weights + (row * 3 + col) * channels);
+      for (int at = 0; at < count; at++)
+        sums[at] = MADD(wasm_v128_load(in + (at + col) * channels), weight, sums[at]);
+    }
+  for (int at = 0; at < count; at++)
+    wasm_v128_store(out + at * channels, settled(wasm_f32x4_add(sums[at], wasm_v128_load(as->bias + lane)), as));
+}
+
+/* The same in floats, kernel 3 and stride 1; channels a multiple of four; pitch in numbers. */
+EXPORT(deepwise_floats)(float *out, const float *in, int rows, int cols, int pitch, int channels, const float *weights,
+                        const float *bias, float low, float high, float steps) {
+  FloatFinish as = {bias, wasm_f32x4_splat(low), wasm_f32x4_splat(high), wasm_f32x4_splat(steps)};
+  for (int row = 0; row < rows; row++, in += pitch, out += cols * channels)
+    for (int lane = 0; lane < channels; lane += 4) {
+      int col = 0;
+      for (; col + 4 <= cols; col += 4)
+        deep_floats(out + col * channels + lane, in + col * channels + lane, 4, pitch, channels, weights + lane, &as, lane);
+      for (; col < cols; col++)
+        deep_floats(out + col * channels + lane, in + col * channels + lane, 1, pitch, channels, weights + lane, &as, lane);
+    }
+}
+
+/* Floats to bytes; `count` may be rounded up to a multiple of eight. */
+EXPORT(quantise)(int8_t *out, const float *in, int count, float scale, int zero) {
+  v128_t by = wasm_f32x4_splat(scale), low = wasm_f32x4_splat(-zero), high = wasm_f32x4_splat(255 - zero);
+  v128_t from = wasm_i32x4_splat(zero - 128);
+  for (int at = 0; at < count; at += 8) {
+    v128_t first = whole(wasm_f32x4_div(wasm_v128_load(in + at), by), low, high);
+    v128_t second = whole(wasm_f32x4_div(wasm_v128_load(in + at + 4), by), low, high);
+    v128_t shorts = wasm_i16x8_narrow_i32x4(wasm_i32x4_add(first, from), wasm_i32x4_add(second, from));
+    wasm_v128_store64_lane(out + at, wasm_i8x16_narrow_i16x8(shorts, shorts), 0);
+  }
+}
+
+/* Two maps added: fixed + a * times_a + b * times_b of the bytes as stored. */
+EXPORT(add)(int8_t *out, const int8_t *a, const int8_t *b, int count, float times_a, float times_b, float fixed) {
+  v128_t by_a = wasm_f32x4_splat(times_a), by_b = wasm_f32x4_splat(times_b), start = wasm_f32x4_splat(fixed);
+  v128_t low = wasm_f32x4_const_splat(-128), high = wasm_f32x4_const_splat(127);
+  for (int at = 0; at < count; at += 8) {
+    v128_t x = wasm_i16x8_load8x8(a + at), y = wasm_i16x8_load8x8(b + at), halves[2];
+    for (int half = 0; half < 2; half++) {
+      v128_t p = wasm_f32x4_convert_i32x4(half ? wasm_i32x4_extend_high_i16x8(x) : wasm_i32x4_extend_low_i16x8(x));
+      v128_t q = wasm_f32x4_convert_i32x4(half ? wasm_i32x4_extend_high_i16x8(y) : wasm_i32x4_extend_low_i16x8(y));
+      halves[half] = whole(MADD(q, by_b, MADD(p, by_a, start)), low, high);
+    }
+    v128_t shorts = wasm_i16x8_narrow_i32x4(halves[0], halves[1]);
+    wasm_v128_store64_lane(out + at, wasm_i8x16_narrow_i16x8(shorts, shorts), 0);
+  }
+}
+
+/* What a table of 256 says of each byte. */
+EXPORT(look_up)(int8_t *out, const int8_t *in, int count, const int8_t *table) {
+  for (int at = 0; at < count; at++) out[at] = table[in[at] + 128];
+}
+
+/* The same with a table of floats, `channels` a pixel into lines of `line`. */
+EXPORT(look_up_floats)(float *out, const int8_t *in, int pixels, int channels, int line, const float *table) {
+  for (int pixel = 0; pixel < pixels; pixel++, out += line, in += channels)
+    for (int at = 0; at < channels; at++) out[at] = table[in[at] + 128];
+}
