@@ -5,11 +5,12 @@ const EDGE = 64; // every map begins at a multiple of it, and has as much to spa
 
 /**
  * @typedef {object} Plane pixels of channels
- * @property {"bytes" | "floats"} kind
+ * @property {"bytes" | "shorts" | "floats"} kind
  * @property {number} rows
  * @property {number} cols
  * @property {number} channels
  * @property {number} at its address
+ * @property {boolean} [inside] what matters is inside a frame, of which rows and cols are
  */
 
 /**
@@ -19,9 +20,12 @@ const EDGE = 64; // every map begins at a multiple of it, and has as much to spa
  * @property {Plane[]} makes
  */
 
+/** Bytes of a number. */
+export const SIZES = { bytes: 1, shorts: 2, floats: 4 };
+
 /** @param {Plane} map */
 export function bytesOf(map) {
-  return map.rows * map.cols * map.channels * (map.kind === "floats" ? 4 : 1);
+  return map.rows * map.cols * map.channels * SIZES[map.kind];
 }
 
 /**

@@ -1,16 +1,8 @@
 // @ts-check
 /**
- * The gate's network, run by an onnxruntime that is handed in; twin of edge_gate/network.py.
+ * The gate's network; twin of edge_gate/network.py.
  *
  *     asked --gate.onnx--> Verdict: how long will what a cell shows last, is something happening there?
- */
-
-/**
- * What of onnxruntime-web is used: its module, as it comes.
- *
- * @typedef {object} Ort
- * @property {{ create: (model: any, options?: any) => Promise<any> }} InferenceSession
- * @property {new (type: "float32", data: Float32Array, dims: readonly number[]) => any} Tensor
  */
 
 /**
@@ -23,29 +15,15 @@
 
 /** One object serves any number of cameras: what is remembered of each is the caller's. */
 export class GateNetwork {
-  #ort;
-  #session;
+  #network;
 
   /**
-   * @param {Ort} ort
-   * @param {any} session of gate.onnx
-   * @param {number} wake the chance of an event from which on a model is woken
+   * @param {import("./nets_port.js").Runs} network gate.onnx
+   * @param {number} wake the chance of an event from which on a model is woken, as gate.json has it
    */
-  constructor(ort, session, wake) {
-    this.#ort = ort;
-    this.#session = session;
+  constructor(network, wake) {
+    this.#network = network;
     this.wake = wake;
-  }
-
-  /**
-   * @param {Ort} ort
-   * @param {ArrayBuffer | Uint8Array} model gate.onnx
-   * @param {number} wake as gate.json has it
-   * @param {object} [options] for onnxruntime's session
-   * @returns {Promise<GateNetwork>}
-   */
-  static async load(ort, model, wake, options) {
-    return new GateNetwork(ort, await ort.InferenceSession.create(model, options), wake);
   }
 
   /**
@@ -58,8 +36,13 @@ export class GateNetwork {
    */
   async judge(asked, rows, cols) {
     const cells = rows * cols;
-    const tensor = new this.#ort.Tensor("float32", asked, [1, asked.length / cells, rows, cols]);
-    const { said } = await this.#session.run({ asked: tensor });
-    return { lastsS: said.data.slice(0, cells), event: said.data.slice(cells, 2 * cells) };
+    const planes = asked.length / cells;
+    const data = new Float32Array(asked.length);
+    for (let cell = 0, to = 0; cell < cells; cell++) {
+      for (let plane = 0; plane < planes; plane++) data[to++] = asked[plane * cells + cell];
+    }
+    const { said } = await this.#network.run({ asked: { data, dims: [rows, cols, planes] } });
+    const every = (/** @type {number} */ from) => Float32Array.from({ length: cells }, (_, cell) => said.data[2 * cell + from]);
+    return { lastsS: every(0), event: every(1) };
   }
 }

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The edge off the main thread: onnxruntime, encoder, gate, session. Frames and commands in, packets and steps out.
+ * The edge off the main thread: encoder, gate, session. Frames and commands in, packets and steps out.
  *
  *     frame --> newest --> Sender.look, tell --> session --> Connection --by port.js--> page --> network
  *
@@ -12,6 +12,7 @@ import { Connection } from "./connection.js";
 import { EdgeEncoder } from "./encoder.js";
 import { Tables } from "./entropy.js";
 import { PeerError } from "./errors.js";
+import { Nets } from "./nets_port.js";
 import { GateNetwork } from "./network.js";
 import { connector } from "./port.js";
 import { Sender } from "./sender.js";
@@ -73,43 +74,24 @@ function stop() {
 
 /** @returns {Promise<Parts>} */
 async function load() {
-  const [ort, encoder, gist, gate, tables, told, wake] = await Promise.all([
-    runtime(), bytes("encoder_wasm.onnx"), bytes("gist.onnx"), bytes("gate.onnx"), bytes("tables.bin"),
-    json("tokenizer.json"), json("gate.json"),
+  const [encoder, gist, gate, tables, told, wake] = await Promise.all([
+    bytes("encoder.onnx"), bytes("gist.onnx"), bytes("gate.onnx"), bytes("tables.bin"), json("tokenizer.json"),
+    json("gate.json"),
   ]);
-  const options = { executionProviders: ["wasm"], graphOptimizationLevel: "all" };
   const info = { sensitivity: told.sensitivity, gistSensitivity: told.gist_sensitivity };
   const read = new Tables(tables);
   const named = Uint8Array.of(...(await read.digest()), ...unhex(told.digest));
   const codecHash = new Uint8Array(await crypto.subtle.digest("SHA-256", named)).slice(0, 8);
+  const nets = await Nets.open({
+    encoder: { model: encoder, bytes: true }, gist: { model: gist }, gate: { model: gate },
+  });
   const made = {
-    encoder: await EdgeEncoder.load(ort, { encoder, gist }, options),
-    network: await GateNetwork.load(ort, gate, wake.wake, options),
+    encoder: new EdgeEncoder(nets.network("encoder"), nets.network("gist")),
+    network: new GateNetwork(nets.network("gate"), wake.wake),
     tables: read, info, codecHash,
   };
-  say({ is: "loaded", provider: provider(ort) });
+  say({ is: "loaded", provider: `WebAssembly, SIMD${nets.build === "relaxed" ? ", 8-bit dot products" : ""}` });
   return made;
-}
-
-/** onnxruntime-web, with as many threads as help. @returns {Promise<any>} */
-async function runtime() {
-  let ort;
-  try {
-    ort = await import(/** @type {string} */ ("./vendor/ort.wasm.min.mjs"));
-  } catch {
-    throw new Error("the server lacks onnxruntime-web: run `npm ci && npm run vendor` in edge_gate/web there, then reload");
-  }
-  ort.env.wasm.wasmPaths = new URL("./vendor/", import.meta.url).href;
-  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.max(1, Math.min(4, navigator.hardwareConcurrency - 1)) : 1;
-  ort.env.wasm.proxy = true; // in a thread of its own: packets and timers must not wait for it
-  ort.env.logLevel = "error";
-  return ort;
-}
-
-/** @param {any} ort */
-function provider(ort) {
-  const threads = ort.env.wasm.numThreads;
-  return `WebAssembly, SIMD, ${threads} ${threads === 1 ? "thread" : "threads"}`;
 }
 
 /** @param {string} name */

@@ -3,8 +3,8 @@
  * with SIMD, relaxed.wasm for those that have 8-bit dot products too. The values are the same.
  *
  * Pictures and maps lie pixel by pixel, channels together. A byte q of a quantised map is stored as q - 128; weights
- * have 7 bits, -63 to 63. A convolution's sums are of integers and exact; `scales`, `offsets` and `zero` make bytes of
- * them again, rounding halves to even, as onnxruntime does.
+ * have 7 bits, -63 to 63, or 16 where a layer is wide. A convolution's sums are of integers and exact; `scales`,
+ * `offsets` and `zero` make bytes of them again, rounding halves to even, as onnxruntime does.
  */
 
 #include <stdint.h>
@@ -20,26 +20,25 @@ enum {
   TILE_BYTES = 32768,
 };
 
+#define DOT16(x, w, sum) wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(x, w))
 #ifdef __wasm_relaxed_simd__
 /* Weights go in as 0 to 127; what that adds, 64 times a pixel's sum, is taken away again. */
-typedef int8_t Wide;
-enum { SHIFT = 64 };
+enum { STEP = 4, SHIFT = 64 };
 #define DOT(x, w, sum) wasm_i32x4_relaxed_dot_i8x16_i7x16_add(x, w, sum)
 #define MADD(x, w, sum) wasm_f32x4_relaxed_madd(x, w, sum)
 #else
-typedef int16_t Wide;
-enum { SHIFT = 0 };
-#define DOT(x, w, sum) wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(x, w))
+enum { STEP = 2, SHIFT = 0 };
+#define DOT(x, w, sum) DOT16(x, w, sum)
 #define MADD(x, w, sum) wasm_f32x4_add(sum, wasm_f32x4_mul(x, w))
 #endif
-enum { STEP = 4 / sizeof(Wide) }; /* inputs of a pixel that one load takes */
 
-#define SHIFTED 12582912.0f /* 1.5 * 2^23: adding it leaves whole numbers */
+#define SHIFTED 12582912.0f /* 1.5 * 2^23: adding it leaves whole numbers, */
+#define UNSHIFTED 0x4B400000 /* which are its bits less these */
 
-/* Sums to whole numbers between `low` and `high`. */
+/* Numbers to whole ones between `low` and `high`. */
 INLINE v128_t whole(v128_t number, v128_t low, v128_t high) {
   v128_t kept = wasm_f32x4_pmin(wasm_f32x4_pmax(number, low), high);
-  return wasm_i32x4_sub(wasm_f32x4_add(kept, wasm_f32x4_const_splat(SHIFTED)), wasm_i32x4_const_splat(0x4B400000));
+  return wasm_i32x4_sub(wasm_f32x4_add(kept, wasm_f32x4_const_splat(SHIFTED)), wasm_i32x4_const_splat(UNSHIFTED));
 }
 
 INLINE void store(int8_t *out, v128_t bytes, int count) {
@@ -58,12 +57,22 @@ INLINE int most_rows(int bytes) {
 }
 
 /* Weights, `inputs` of each of `outputs` channels, in the order in which `convolve` reads them. */
-EXPORT(pack)(Wide *out, const int8_t *weights, int outputs, int inputs) {
+EXPORT(pack)(int8_t *out, const int8_t *weights, int outputs, int inputs) {
   for (int lane = 0; lane < outputs; lane += LANES)
     for (int input = 0; input < inputs; input += STEP)
       for (int of = lane; of < lane + LANES; of++)
-        for (int at = input; at < input + STEP; at++)
-          *out++ = of < outputs && at < inputs ? weights[of * inputs + at] + SHIFT : 0;
+        for (int at = input; at < input + STEP; at++) {
+          int weight = of < outputs && at < inputs ? weights[of * inputs + at] + SHIFT : 0;
+          if (STEP == 4) *out++ = weight;
+          else *(int16_t *)out = weight, out += 2;
+        }
+}
+
+EXPORT(pack_wide)(int16_t *out, const int16_t *weights, int outputs, int inputs) {
+  for (int lane = 0; lane < outputs; lane += LANES)
+    for (int input = 0; input < inputs; input += 2)
+      for (int of = lane; of < lane + LANES; of++)
+        for (int at = input; at < input + 2; at++) *out++ = of < outputs && at < inputs ? weights[of * inputs + at] : 0;
 }
 
 EXPORT(pack_floats)(float *out, const float *weights, int outputs, int inputs) {
@@ -85,23 +94,33 @@ EXPORT(pad)(int8_t *out, const int8_t *in, int rows, int line, int top, int left
   __builtin_memset(out, fill, bottom * wide);
 }
 
+/* `fill` all around a map that lies in the middle of them already; sizes in bytes. */
+EXPORT(frame)(int8_t *out, int rows, int line, int top, int left, int bottom, int right, int fill) {
+  int wide = left + line + right;
+  __builtin_memset(out, fill, top * wide + left);
+  out += top * wide + left + line;
+  for (int row = 0; row < rows; row++, out += wide) __builtin_memset(out, fill, row + 1 < rows ? left + right : right);
+  __builtin_memset(out - wide + right, fill, bottom * wide);
+}
+
 /* What pixels `from` to `to` of a convolution read, a line each; sizes are in bytes. */
 INLINE void gather(int8_t *out, const int8_t *in, int from, int to, int cols, int across, int down, int high, int wide,
                    int pitch) {
   for (int pixel = from; pixel < to; pixel++) {
     const int8_t *at = in + pixel / cols * down + pixel % cols * across;
-    for (int row = 0; row < high; row++, out += wide, at += pitch) __builtin_memcpy(out, at, wide);
+    for (int row = 0; row < high; row++, out += wide, at += pitch)
+      for (int byte = 0; byte < wide; byte += 16) wasm_v128_store(out + byte, wasm_v128_load(at + byte));
   }
 }
 
-INLINE void sums_of(v128_t sums[][2], const int8_t *in, int line, const int8_t *weights, int steps, int rows) {
+INLINE void sums_of(v128_t sums[][2], const int8_t *in, int line, const int8_t *weights, int steps, int rows, int wide) {
   for (int row = 0; row < rows; row++) sums[row][0] = sums[row][1] = wasm_i32x4_const_splat(0);
   for (int step = 0; step < steps; step++, in += 4, weights += 32) {
     v128_t first = wasm_v128_load(weights), second = wasm_v128_load(weights + 16);
     for (int row = 0; row < rows; row++) {
       v128_t x = wasm_v128_load32_splat(in + row * line);
-      sums[row][0] = DOT(x, first, sums[row][0]);
-      sums[row][1] = DOT(x, second, sums[row][1]);
+      sums[row][0] = wide ? DOT16(x, first, sums[row][0]) : DOT(x, first, sums[row][0]);
+      sums[row][1] = wide ? DOT16(x, second, sums[row][1]) : DOT(x, second, sums[row][1]);
     }
   }
 }
@@ -109,16 +128,17 @@ INLINE void sums_of(v128_t sums[][2], const int8_t *in, int line, const int8_t *
 typedef struct {
   const float *scales;
   const int32_t *offsets;
-  v128_t low, high, zero;
+  v128_t zero; /* and what makes a whole number of a shifted one */
 } Finish;
 
+/* Sums to bytes. They are scaled to less than 2^22, the caller sees to it; narrowing cuts them off. */
 INLINE void finish(int8_t *out, v128_t sums[2], int extra, const Finish *as, int lane, int count) {
   v128_t more = wasm_i32x4_splat(extra), bytes[2];
   for (int half = 0; half < 2; half++) {
     v128_t sum = wasm_i32x4_add(sums[half], wasm_v128_load(as->offsets + lane + 4 * half));
     v128_t number = wasm_f32x4_convert_i32x4(wasm_i32x4_sub(sum, more));
     v128_t scaled = wasm_f32x4_mul(number, wasm_v128_load(as->scales + lane + 4 * half));
-    bytes[half] = wasm_i32x4_add(whole(scaled, as->low, as->high), as->zero);
+    bytes[half] = wasm_i32x4_add(wasm_f32x4_add(scaled, wasm_f32x4_const_splat(SHIFTED)), as->zero);
   }
   v128_t shorts = wasm_i16x8_narrow_i32x4(bytes[0], bytes[1]);
   store(out, wasm_i8x16_narrow_i16x8(shorts, shorts), count);
@@ -134,51 +154,145 @@ INLINE int total(const int8_t *in, int count) {
          wasm_i32x4_extract_lane(sum, 3);
 }
 
+/* Bytes as 16-bit numbers, an even count a line. */
+INLINE void widen(int16_t *out, const int8_t *in, int rows, int inputs) {
+  int even = (inputs + 1) / 2 * 2;
+  for (int row = 0; row < rows; row++, out += even, in += inputs)
+    for (int at = 0; at < inputs; at += 8) wasm_v128_store(out + at, wasm_i16x8_load8x8(in + at));
+}
+
+/* Where pixels of a tile go: lines of `cols` pixels, `line` bytes from one to the next. */
+INLINE void places(int8_t *at[], int8_t *out, int from, int count, int cols, int pixel, int line) {
+  int row = from / cols, col = from % cols;
+  for (int index = 0; index < count; index++) {
+    at[index] = out + row * line + col * pixel;
+    if (++col == cols) col = 0, row++;
+  }
+}
+
 /*
  * A convolution of a map that is padded already. `across` and `down` are bytes from what one pixel reads to what the
- * next does, `high` lines of `wide` bytes, `pitch` apart. scratch: TILE lines of high * wide, twice.
+ * next does, `high` lines of `wide` bytes, `pitch` apart; `line` bytes from one row of `out` to the next.
+ * scratch: TILE_BYTES, or ROWS times the inputs where that is more, three times over.
  */
 EXPORT(convolve)(int8_t *out, const int8_t *in, int rows, int cols, int across, int down, int high, int wide, int pitch,
-                 const int8_t *weights, int outputs, const float *scales, const int32_t *offsets, float low, float high_,
-                 int zero, int8_t *scratch) {
+                 const int8_t *weights, int outputs, const float *scales, const int32_t *offsets, int zero,
+                 int8_t *scratch, int line) {
   int inputs = high * wide, steps = (inputs + STEP - 1) / STEP, pixels = rows * cols, most = most_rows(inputs);
-  int direct = high == 1 && across == wide && down == cols * wide;
-  Finish as = {scales, offsets, wasm_f32x4_splat(low), wasm_f32x4_splat(high_), wasm_i32x4_splat(zero)};
+  int direct = high == 1 && across == wide && down == cols * wide, reach = SHIFT ? inputs : 4 * steps;
+  Finish as = {scales, offsets, wasm_i32x4_splat(zero - UNSHIFTED)};
   for (int from = 0; from < pixels; from += most) {
-    int count = pixels - from < most ? pixels - from : most, extra[TILE], line = inputs;
+    int count = pixels - from < most ? pixels - from : most, extra[TILE];
+    int8_t *at[TILE];
     const int8_t *lines = in + from * wide;
+    places(at, out, from, count, cols, outputs, line);
     if (!direct) gather(scratch, in, from, from + count, cols, across, down, high, wide, pitch), lines = scratch;
-    for (int row = 0; SHIFT && row < count; row++) extra[row] = SHIFT * total(lines + row * line, inputs);
+    for (int row = 0; row < count; row++) extra[row] = SHIFT ? SHIFT * total(lines + row * inputs, inputs) : 0;
     if (!SHIFT) {
-      Wide *wider = (Wide *)(scratch + TILE_BYTES + TILE * 16 + ROWS * inputs);
-      int even = steps * STEP;
-      for (int row = 0; row < count; row++) {
-        int at = 0;
-        for (; at + 8 <= inputs; at += 8)
-          wasm_v128_store(wider + row * even + at, wasm_i16x8_load8x8(lines + row * line + at));
-        for (; at < inputs; at++) wider[row * even + at] = lines[row * line + at];
-        extra[row] = 0;
-      }
-      lines = (const int8_t *)wider, line = even * sizeof(Wide);
+      int8_t *wider = scratch + TILE_BYTES + ROWS * inputs + 64;
+      widen((int16_t *)wider, lines, count, inputs);
+      lines = wider;
     }
     for (int lane = 0; lane < outputs; lane += LANES) {
       const int8_t *mine = weights + lane / LANES * steps * 32;
-      int left = outputs - lane;
+      int left = outputs - lane, row = 0;
       v128_t sums[ROWS][2];
-      for (int row = 0; row < count;) {
-        if (count < ROWS) {
-          sums_of(sums, lines + row * line, line, mine, steps, 1);
-          finish(out + (from + row) * outputs + lane, sums[0], extra[row], &as, lane, left);
-          row++;
-          continue;
-        }
-        if (row > count - ROWS) row = count - ROWS;
-        sums_of(sums, lines + row * line, line, mine, steps, ROWS);
-        for (int at = 0; at < ROWS; at++, row++)
-          finish(out + (from + row) * outputs + lane, sums[at], extra[row], &as, lane, left);
+      for (; row + ROWS <= count; row += ROWS) {
+        sums_of(sums, lines + row * reach, reach, mine, steps, ROWS, 0);
+        for (int of = 0; of < ROWS; of++) finish(at[row + of] + lane, sums[of], extra[row + of], &as, lane, left);
+      }
+      for (; row < count; row++) {
+        sums_of(sums, lines + row * reach, reach, mine, steps, 1, 0);
+        finish(at[row] + lane, sums[0], extra[row], &as, lane, left);
       }
     }
   }
+}
+
+typedef struct {
+  const float *scales;
+  const int32_t *offsets;
+  v128_t by, low, high, zero;
+  int shorts; /* or bytes */
+} WideFinish;
+
+INLINE void wide_finish(int8_t *out, v128_t sums[2], const WideFinish *as, int lane, int count) {
+  v128_t numbers[2];
+  for (int half = 0; half < 2; half++) {
+    v128_t sum = wasm_i32x4_add(sums[half], wasm_v128_load(as->offsets + lane + 4 * half));
+    v128_t scaled = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(sum), wasm_v128_load(as->scales + lane + 4 * half));
+    numbers[half] = wasm_i32x4_add(whole(wasm_f32x4_div(scaled, as->by), as->low, as->high), as->zero);
+  }
+  v128_t shorts = wasm_i16x8_narrow_i32x4(numbers[0], numbers[1]);
+  if (as->shorts) wasm_v128_store(out, shorts);
+  else store(out, wasm_i8x16_narrow_i16x8(shorts, shorts), count);
+}
+
+/* As `convolve`, with weights of 16 bits and inputs of `bytes`; what comes out is divided by `by` once it is scaled. */
+EXPORT(convolve_wide)(int8_t *out, const int8_t *in, int bytes, int rows, int cols, int across, int down, int high,
+                      int wide, int pitch, const int8_t *weights, int outputs, const float *scales,
+                      const int32_t *offsets, float by, float low, float high_, int zero, int shorts, int8_t *scratch,
+                      int line) {
+  int inputs = high * wide / bytes, steps = (inputs + 1) / 2, pixels = rows * cols, most = most_rows(high * wide);
+  int direct = high == 1 && across == wide && down == cols * wide, reach = 4 * steps, size = shorts ? 2 : 1;
+  WideFinish as = {scales, offsets, wasm_f32x4_splat(by), wasm_f32x4_splat(low), wasm_f32x4_splat(high_),
+                   wasm_i32x4_splat(zero), shorts};
+  for (int from = 0; from < pixels; from += most) {
+    int count = pixels - from < most ? pixels - from : most;
+    int8_t *at[TILE];
+    const int8_t *lines = in + from * wide;
+    places(at, out, from, count, cols, outputs * size, line);
+    if (!direct) gather(scratch, in, from, from + count, cols, across, down, high, wide, pitch), lines = scratch;
+    if (bytes == 1) {
+      int8_t *wider = scratch + TILE_BYTES + ROWS * inputs + 64;
+      widen((int16_t *)wider, lines, count, inputs);
+      lines = wider;
+    }
+    for (int lane = 0; lane < outputs; lane += LANES) {
+      const int8_t *mine = weights + lane / LANES * steps * 32;
+      int left = outputs - lane, row = 0;
+      v128_t sums[ROWS][2];
+      for (; row + ROWS <= count; row += ROWS) {
+        sums_of(sums, lines + row * reach, reach, mine, steps, ROWS, 1);
+        for (int of = 0; of < ROWS; of++) wide_finish(at[row + of] + lane * size, sums[of], &as, lane, left);
+      }
+      for (; row < count; row++) {
+        sums_of(sums, lines + row * reach, reach, mine, steps, 1, 1);
+        wide_finish(at[row] + lane * size, sums[0], &as, lane, left);
+      }
+    }
+  }
+}
+
+/*
+ * A convolution of each channel by itself, of 16-bit numbers, kernel 3, stride 1; channels a multiple of LANES. Weights
+ * lie by eight channels, three columns each: of the first two rows beside each other, and of the third beside nothing.
+ */
+EXPORT(deepwise_wide)(int8_t *out, const int16_t *in, int rows, int cols, int pitch, int channels,
+                      const int16_t *weights, const float *scales, const int32_t *offsets, float low, float high,
+                      int line) {
+  WideFinish as = {scales, offsets, wasm_f32x4_splat(1), wasm_f32x4_splat(low), wasm_f32x4_splat(high),
+                   wasm_i32x4_splat(0), 1};
+  v128_t none = wasm_i16x8_const_splat(0);
+  for (int row = 0; row < rows; row++, in += pitch, out += line)
+    for (int lane = 0; lane < channels; lane += LANES) {
+      const int16_t *mine = weights + lane * 12;
+      v128_t held[3][2] = {{none, none}, {none, none}, {none, none}}; /* what three outputs, one behind the other, have */
+      for (int col = 0; col < cols + 2; col++) {
+        const int16_t *seen = in + col * channels + lane;
+        v128_t first = wasm_v128_load(seen), second = wasm_v128_load(seen + pitch), third = wasm_v128_load(seen + 2 * pitch);
+        v128_t parts[4] = {wasm_i16x8_shuffle(first, second, 0, 8, 1, 9, 2, 10, 3, 11),
+                           wasm_i16x8_shuffle(first, second, 4, 12, 5, 13, 6, 14, 7, 15),
+                           wasm_i16x8_shuffle(third, none, 0, 8, 1, 9, 2, 10, 3, 11),
+                           wasm_i16x8_shuffle(third, none, 4, 12, 5, 13, 6, 14, 7, 15)};
+        for (int tap = 0; tap < 3; tap++) /* this column is the output's third, second, first */
+          for (int part = 0; part < 4; part++)
+            held[tap][part & 1] = DOT16(parts[part], wasm_v128_load(mine + ((2 - tap) * 4 + part) * 8), held[tap][part & 1]);
+        if (col >= 2) wide_finish(out + ((col - 2) * channels + lane) * 2, held[0], &as, lane, LANES);
+        for (int half = 0; half < 2; half++)
+          held[0][half] = held[1][half], held[1][half] = held[2][half], held[2][half] = none;
+      }
+    }
 }
 
 INLINE void float_sums(v128_t sums[][2], const float *in, int line, const float *weights, int inputs, int rows) {
@@ -195,12 +309,11 @@ INLINE void float_sums(v128_t sums[][2], const float *in, int line, const float 
 
 typedef struct {
   const float *bias;
-  v128_t low, high, steps; /* steps: what rounds a number when it is added and taken away again */
+  v128_t low, high;
 } FloatFinish;
 
 INLINE v128_t settled(v128_t sum, const FloatFinish *as) {
-  v128_t kept = wasm_f32x4_pmin(wasm_f32x4_pmax(sum, as->low), as->high);
-  return wasm_f32x4_sub(wasm_f32x4_add(kept, as->steps), as->steps);
+  return wasm_f32x4_pmin(wasm_f32x4_pmax(sum, as->low), as->high);
 }
 
 INLINE void float_finish(float *out, v128_t sums[2], const FloatFinish *as, int lane, int count) {
@@ -217,13 +330,13 @@ INLINE void float_finish(float *out, v128_t sums[2], const FloatFinish *as, int 
   for (int at = 0; at < count; at++) out[at] = spare[at];
 }
 
-/* As `convolve`, in floats: sizes in bytes too. `steps` of zero rounds nothing. */
+/* As `convolve`, in floats: sizes in bytes too. */
 EXPORT(convolve_floats)(float *out, const float *in, int rows, int cols, int across, int down, int high, int wide,
                         int pitch, const float *weights, int outputs, const float *bias, float low, float high_,
-                        float steps, float *scratch) {
+                        float *scratch) {
   int inputs = high * wide / 4, pixels = rows * cols, most = most_rows(high * wide);
   int direct = high == 1 && across == wide && down == cols * wide;
-  FloatFinish as = {bias, wasm_f32x4_splat(low), wasm_f32x4_splat(high_), wasm_f32x4_splat(steps)};
+  FloatFinish as = {bias, wasm_f32x4_splat(low), wasm_f32x4_splat(high_)};
   for (int from = 0; from < pixels; from += most) {
     int count = pixels - from < most ? pixels - from : most;
     const float *lines = in + from * inputs;
@@ -235,17 +348,14 @@ EXPORT(convolve_floats)(float *out, const float *in, int rows, int cols, int acr
       const float *mine = weights + lane * inputs;
       int left = outputs - lane;
       v128_t sums[ROWS][2];
-      for (int row = 0; row < count;) {
-        if (count < ROWS) {
-          float_sums(sums, lines + row * inputs, inputs, mine, inputs, 1);
-          float_finish(out + (from + row) * outputs + lane, sums[0], &as, lane, left);
-          row++;
-          continue;
-        }
-        if (row > count - ROWS) row = count - ROWS;
+      int row = 0;
+      for (; row + ROWS <= count; row += ROWS) {
         float_sums(sums, lines + row * inputs, inputs, mine, inputs, ROWS);
-        for (int at = 0; at < ROWS; at++, row++)
-          float_finish(out + (from + row) * outputs + lane, sums[at], &as, lane, left);
+        for (int of = 0; of < ROWS; of++) float_finish(out + (from + row + of) * outputs + lane, sums[of], &as, lane, left);
+      }
+      for (; row < count; row++) {
+        float_sums(sums, lines + row * inputs, inputs, mine, inputs, 1);
+        float_finish(out + (from + row) * outputs + lane, sums[0], &as, lane, left);
       }
     }
   }
@@ -294,8 +404,8 @@ INLINE void deepen(int8_t *out, const int8_t *in, int rows, int cols, int kernel
 
 /* A convolution of each channel by itself, kernel 3 or 5, stride 1 or 2; channels a multiple of LANES. */
 EXPORT(deepwise)(int8_t *out, const int8_t *in, int rows, int cols, int kernel, int stride, int pitch, int channels,
-                 const int16_t *weights, const float *scales, const int32_t *offsets, float low, float high, int zero) {
-  Finish as = {scales, offsets, wasm_f32x4_splat(low), wasm_f32x4_splat(high), wasm_i32x4_splat(zero)};
+                 const int16_t *weights, const float *scales, const int32_t *offsets, int zero) {
+  Finish as = {scales, offsets, wasm_i32x4_splat(zero - UNSHIFTED)};
   if (kernel == 3 && stride == 1) deepen(out, in, rows, cols, 3, 1, pitch, channels, weights, &as);
   if (kernel == 3 && stride == 2) deepen(out, in, rows, cols, 3, 2, pitch, channels, weights, &as);
   if (kernel == 5 && stride == 1) deepen(out, in, rows, cols, 5, 1, pitch, channels, weights, &as);
@@ -318,8 +428,8 @@ INLINE void deep_floats(float *out, const float *in, int count, int pitch, int c
 
 /* The same in floats, kernel 3 and stride 1; channels a multiple of four; pitch in numbers. */
 EXPORT(deepwise_floats)(float *out, const float *in, int rows, int cols, int pitch, int channels, const float *weights,
-                        const float *bias, float low, float high, float steps) {
-  FloatFinish as = {bias, wasm_f32x4_splat(low), wasm_f32x4_splat(high), wasm_f32x4_splat(steps)};
+                        const float *bias, float low, float high) {
+  FloatFinish as = {bias, wasm_f32x4_splat(low), wasm_f32x4_splat(high)};
   for (int row = 0; row < rows; row++, in += pitch, out += cols * channels)
     for (int lane = 0; lane < channels; lane += 4) {
       int col = 0;

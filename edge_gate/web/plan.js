@@ -1,0 +1,363 @@
+// @ts-check
+/**
+ * What a network does with inputs of one size: the calls of its kernels, in order.
+ *
+ *     steps of the graph --> values --> works, of which each reads maps and makes one
+ *
+ * What each byte of a map turns into by itself - every activation, every change of scale - is worked out for all 256
+ * when the plan is made, and looked up.
+ */
+
+import { bytesOf, SIZES } from "./arena.js";
+import { BLACK, LIGHT } from "./fold.js";
+import { add, dequantise, quantise, UNARY } from "./unary.js";
+
+/** @typedef {import("./arena.js").Plane} Plane */
+/** @typedef {import("./arena.js").Work} Work */
+/** @typedef {import("./onnx.js").Step} Step */
+/** @typedef {import("./onnx.js").Stored} Stored */
+
+/**
+ * A value of the graph: stored numbers, a map of floats, one of 16-bit numbers that are so many steps each, what each
+ * byte of a map turns into: bytes again, or floats.
+ *
+ * @typedef {{ stored: Stored } | { map: Plane } | { shorts: Plane, step: number } | { of: Plane, codes: Uint8Array } |
+ *   { of: Plane, floats: Float32Array }} Value
+ */
+
+const SAME = Uint8Array.from({ length: 256 }, (_, byte) => byte);
+const SCRATCH = 32768 + 1024; // bytes: the kernels' TILE_BYTES, and what they may reach beyond
+
+/** What is done, in order, for frames of one size. */
+export class Plan {
+  /** @type {Work[]} */ works = [];
+  /** @type {Map<string, Value>} */ #values = new Map();
+  #kernels;
+  #graph;
+  #weights;
+  #keep;
+
+  /** @param {any} kernels @param {any} graph @param {Map<Step, any>} weights @param {(numbers: any) => number} keep */
+  constructor(kernels, graph, weights, keep) {
+    this.#kernels = kernels;
+    this.#graph = graph;
+    this.#weights = weights;
+    this.#keep = keep;
+    for (const [name, stored] of graph.stored) this.#values.set(name, { stored });
+  }
+
+  /** @param {string} name @param {Float32Array | Int8Array} data @param {readonly number[]} dims @returns {Plane} */
+  input(name, data, [rows, cols, channels]) {
+    const map = plane(data instanceof Int8Array ? "bytes" : "floats", rows, cols, channels);
+    const floats = Float32Array.from(SAME, (code) => (code - BLACK) * LIGHT);
+    this.#values.set(name, map.kind === "bytes" ? { of: map, floats } : { map });
+    return map;
+  }
+
+  build() {
+    for (const step of this.#graph.steps) this.#values.set(step.outputs[0], this.#done(step));
+  }
+
+  /** @param {string} name @returns {Value} */
+  value(name) {
+    const value = this.#values.get(name);
+    if (value === undefined) throw new Error(`${name}: nothing makes it`);
+    return value;
+  }
+
+  /** @param {Step} step @returns {Value} */
+  #done(step) {
+    const inputs = step.inputs.map((name) => this.value(name));
+    switch (step.op) {
+      case "Conv":
+      case "Gemm": {
+        if (this.#weights.get(step).isWide) return this.#convolvedWide(step, inputs[0]);
+        const value = { map: this.#convolved(step, this.floats(inputs[0])) };
+        const { scale, zero } = step.attributes.then ?? {};
+        return scale ? this.#quantised(value, scale, zero) : value;
+      }
+      case "QLinearConv":
+        return own(this.#convolvedBytes(step, this.#bytes(inputs[0])));
+      case "QLinearAdd":
+        return this.#added(inputs);
+      case "QuantizeLinear":
+        return this.#quantised(inputs[0], scalar(inputs[1]), scalar(inputs[2]));
+      case "DequantizeLinear": {
+        const [from] = inputs;
+        if (!("codes" in from)) return unknown(step);
+        const [scale, zero] = [scalar(inputs[1]), scalar(inputs[2])];
+        return { of: from.of, floats: Float32Array.from(from.codes, (code) => dequantise(code, scale, zero)) };
+      }
+      case "Concat":
+        return { map: this.#beside(inputs) };
+      case "ReduceMean":
+        return { map: this.#mean(this.floats(inputs[0])) };
+      default:
+        return this.#elementwise(step, inputs);
+    }
+  }
+
+  /** The bytes of a value. @param {Value} value @returns {Plane} */
+  #bytes(value) {
+    if (!("codes" in value)) throw new Error("bytes were expected");
+    if (value.codes.every((code, at) => code === at)) return value.of;
+    const { of } = value;
+    const out = plane("bytes", of.rows, of.cols, of.channels);
+    const table = this.#keep(Int8Array.from(value.codes, (code) => code - 128));
+    this.#work([of], [out], () => this.#kernels.look_up(out.at, of.at, bytesOf(of), table));
+    return out;
+  }
+
+  /** The floats of a value. @param {Value} value @returns {Plane} */
+  floats(value) {
+    if ("map" in value) return value.map;
+    if (!("floats" in value)) throw new Error("floats were expected");
+    const out = plane("floats", value.of.rows, value.of.cols, value.of.channels);
+    this.#lookUp(value, out, 0);
+    return out;
+  }
+
+  /** @param {{ of: Plane, floats: Float32Array }} value @param {Plane} out @param {number} from its channel */
+  #lookUp({ of, floats }, out, from) {
+    const table = this.#keep(floats);
+    const pixels = of.rows * of.cols;
+    this.#work([of], [out], () =>
+      this.#kernels.look_up_floats(out.at + 4 * from, of.at, pixels, of.channels, out.channels, table),
+    );
+  }
+
+  /** @param {Plane[]} reads @param {Plane[]} makes @param {() => void} run */
+  #work(reads, makes, run) {
+    this.works.push({ reads, makes, run });
+  }
+
+  /** A map with a frame around it, if the step needs one. @param {Plane} map @param {Step} step @param {number} fill */
+  #padded(map, step, fill) {
+    const [top, left, bottom, right] = step.attributes.pads ?? [0, 0, 0, 0];
+    if (top + left + bottom + right === 0 || map.inside) return map;
+    const out = plane(map.kind, map.rows + top + bottom, map.cols + left + right, map.channels);
+    const pixel = map.channels * SIZES[map.kind];
+    this.#work([map], [out], () =>
+      this.#kernels.pad(out.at, map.at, map.rows, map.cols * pixel, top, left * pixel, bottom, right * pixel, fill),
+    );
+    return out;
+  }
+
+  /**
+   * Room for what a convolution of a map gives: in the middle of a frame, if what reads it wants one.
+   *
+   * @param {"bytes" | "shorts" | "floats"} kind @param {Plane} from @param {Step} step @param {number} fill
+   * @returns {{ out: Plane, inside: () => number, rows: number, cols: number, line: number }} the frame, where it begins
+   *   inside, what is inside, and bytes from line to line
+   */
+  #room(kind, from, step, fill) {
+    const { outputs, high, wide } = this.#weights.get(step);
+    const [down, across] = step.attributes.strides ?? [1, 1];
+    const [rows, cols] = [Math.floor((from.rows - high) / down) + 1, Math.floor((from.cols - wide) / across) + 1];
+    const [top, left, bottom, right] = step.attributes.frame ?? [0, 0, 0, 0];
+    const out = plane(kind, rows + top + bottom, cols + left + right, outputs);
+    const pixel = outputs * SIZES[kind];
+    if (top + left + bottom + right > 0) {
+      out.inside = true;
+      this.#work([], [out], () =>
+        this.#kernels.frame(out.at, rows, cols * pixel, top, left * pixel, bottom, right * pixel, fill),
+      );
+    }
+    return { out, inside: () => out.at + (top * out.cols + left) * pixel, rows, cols, line: out.cols * pixel };
+  }
+
+  /** @param {Step} step @param {Plane} map @returns {Plane} */
+  #convolved(step, map) {
+    const { outputs, each, high, wide, deep, weights, bias } = this.#weights.get(step);
+    const { low = -3e38, most = 3e38 } = step.attributes.then ?? {};
+    const [down, across] = step.attributes.strides ?? [1, 1];
+    const from = this.#padded(map, step, 0);
+    const { out, rows, cols } = this.#room("floats", from, step, 0);
+    const pitch = from.cols * from.channels;
+    if (deep) {
+      if (high !== 3 || wide !== 3 || down !== 1 || across !== 1) return unknown(step);
+      this.#work([from], [out], () =>
+        this.#kernels.deepwise_floats(out.at, from.at, rows, cols, pitch, outputs, weights, bias, low, most),
+      );
+      return out;
+    }
+    const spare = plane("bytes", 1, 1, SCRATCH + 32 * high * wide * each);
+    const [right, below, line] = [across * each * 4, down * pitch * 4, wide * each * 4];
+    this.#work([from], [out, spare], () =>
+      this.#kernels.convolve_floats(
+        out.at, from.at, rows, cols, right, below, high, line, pitch * 4, weights, outputs, bias, low, most, spare.at,
+      ),
+    );
+    return out;
+  }
+
+  /**
+   * In whole numbers of 16 bits, as floats would give it too: no sum of theirs is rounded.
+   *
+   * @param {Step} step @param {Value} value @returns {Value}
+   */
+  #convolvedWide(step, value) {
+    const { outputs, each, high, wide, deep, weights, scales, offsets } = this.#weights.get(step);
+    const { most: limit, gives, scale = 1, zero = 0 } = step.attributes.then;
+    const [down, across] = step.attributes.strides;
+    const bytes = "of" in value;
+    const from = this.#padded("shorts" in value ? value.shorts : bytes ? value.of : unknown(step), step, bytes ? BLACK - 128 : 0);
+    const { out, inside, rows, cols, line } = this.#room(gives ? "shorts" : "bytes", from, step, 0);
+    const pitch = from.cols * from.channels * SIZES[from.kind];
+    const [low, most, less] = gives ? [0, limit / gives, 0] : [-zero, 255 - zero, zero - 128];
+    if (deep) {
+      this.#work([from], [out], () =>
+        this.#kernels.deepwise_wide(
+          inside(), from.at, rows, cols, pitch / 2, outputs, weights, scales, offsets, low, most, line,
+        ),
+      );
+    } else {
+      const [size, spare] = [SIZES[from.kind], plane("bytes", 1, 1, 3 * (SCRATCH + 16 * high * wide * each))];
+      this.#work([from], [out, spare], () =>
+        this.#kernels.convolve_wide(
+          inside(), from.at, size, rows, cols, across * each * size, down * pitch, high, wide * each * size, pitch, weights,
+          outputs, scales, offsets, gives ? 1 : scale, low, most, less, gives ? 1 : 0, spare.at, line,
+        ),
+      );
+    }
+    return gives ? { shorts: out, step: gives } : own(out);
+  }
+
+  /** @param {Step} step @param {Plane} map @returns {Plane} */
+  #convolvedBytes(step, map) {
+    const { outputs, each, high, wide, deep, weights, scales, offsets, zero, toZero } = this.#weights.get(step);
+    const [down, across] = step.attributes.strides ?? [1, 1];
+    const from = this.#padded(map, step, zero - 128);
+    const { out, inside, rows, cols, line } = this.#room("bytes", from, step, toZero - 128);
+    const pitch = from.cols * from.channels;
+    if (deep) {
+      if (high !== wide || down !== across || ![3, 5].includes(high) || ![1, 2].includes(down)) return unknown(step);
+      this.#work([from], [out], () =>
+        this.#kernels.deepwise(
+          out.at, from.at, rows, cols, high, down, pitch, outputs, weights, scales, offsets, toZero - 128,
+        ),
+      );
+      return out;
+    }
+    const spare = plane("bytes", 1, 1, 3 * (SCRATCH + 8 * high * wide * each));
+    this.#work([from], [out, spare], () =>
+      this.#kernels.convolve(
+        inside(), from.at, rows, cols, across * each, down * pitch, high, wide * each, pitch, weights, outputs, scales,
+        offsets, toZero - 128, spare.at, line,
+      ),
+    );
+    return out;
+  }
+
+  /** @param {Value[]} inputs @returns {Value} */
+  #added([a, scaleA, zeroA, b, scaleB, zeroB, scaleC, zeroC]) {
+    if (!("codes" in a)) throw new Error("bytes were expected");
+    const sum = add(scalar(scaleA), scalar(zeroA), scalar(scaleB), scalar(zeroB), scalar(scaleC), scalar(zeroC));
+    if ("stored" in b) {
+      const other = scalar(b);
+      return { of: a.of, codes: Uint8Array.from(a.codes, (code) => sum.of(code, other)) };
+    }
+    const [x, y] = [this.#bytes(a), this.#bytes(b)];
+    const out = plane("bytes", x.rows, x.cols, x.channels);
+    const { timesA, timesB, stored } = sum;
+    this.#work([x, y], [out], () => this.#kernels.add(out.at, x.at, y.at, bytesOf(x), timesA, timesB, stored));
+    return own(out);
+  }
+
+  /** @param {Value} from @param {number} scale @param {number} zero @returns {Value} */
+  #quantised(from, scale, zero) {
+    if ("floats" in from) return { of: from.of, codes: Uint8Array.from(from.floats, (x) => quantise(x, scale, zero)) };
+    const map = this.floats(from);
+    const out = plane("bytes", map.rows, map.cols, map.channels);
+    this.#work([map], [out], () => this.#kernels.quantise(out.at, map.at, bytesOf(out), scale, zero));
+    return own(out);
+  }
+
+  /** Maps of the same pixels, their channels beside each other. @param {Value[]} inputs @returns {Plane} */
+  #beside(inputs) {
+    const maps = inputs.map((value) => ("of" in value && "floats" in value ? value : null));
+    const [first] = maps;
+    if (first === null || maps.includes(null)) throw new Error("Concat of anything but looked up floats");
+    const channels = maps.map((value) => value?.of.channels ?? 0);
+    const out = plane("floats", first.of.rows, first.of.cols, channels.reduce((a, b) => a + b));
+    let from = 0;
+    maps.forEach((value, at) => {
+      if (value) this.#lookUp(value, out, from);
+      from += channels[at];
+    });
+    return out;
+  }
+
+  /** @param {Plane} map @returns {Plane} */
+  #mean(map) {
+    const out = plane("floats", 1, 1, map.channels);
+    const pixels = map.rows * map.cols;
+    this.#work([map], [out], () => {
+      const [from, to] = [this.#view(map), this.#view(out)];
+      to.fill(0);
+      for (let at = 0; at < from.length; at++) to[at % map.channels] += from[at];
+      for (let at = 0; at < to.length; at++) to[at] /= pixels;
+    });
+    return out;
+  }
+
+  /** @param {Plane} map */
+  #view(map) {
+    return new Float32Array(this.#kernels.memory.buffer, map.at, bytesOf(map) / 4);
+  }
+
+  /** What is done to each number by itself, or to it and another. @param {Step} step @param {Value[]} inputs @returns {Value} */
+  #elementwise(step, inputs) {
+    const does = UNARY[step.op];
+    if (does === undefined) return unknown(step);
+    const [a, b] = inputs;
+    if ("of" in a && "floats" in a) {
+      const { of } = a;
+      if (b && "of" in b && "floats" in b && b.of === of) {
+        return { of, floats: a.floats.map((x, code) => does(x, b.floats[code])) };
+      }
+      const others = inputs.slice(1).map((value) => ("stored" in value && value.stored.data.length === 1 ? scalar(value) : null));
+      if (!others.includes(null)) return { of, floats: a.floats.map((x) => does(x, .../** @type {number[]} */ (others))) };
+    }
+    const map = this.floats(a);
+    const out = plane("floats", map.rows, map.cols, map.channels);
+    if (b === undefined || "stored" in b) {
+      const others = inputs.slice(1).map((value) => ("stored" in value ? value.stored.data : []));
+      this.#work([map], [out], () => {
+        const [from, to] = [this.#view(map), this.#view(out)];
+        for (let at = 0; at < from.length; at++) {
+          const channel = at % map.channels;
+          to[at] = others.length ? does(from[at], ...others.map((other) => other[other.length > 1 ? channel : 0])) : does(from[at]);
+        }
+      });
+      return { map: out };
+    }
+    const other = this.floats(b);
+    this.#work([map, other], [out], () => {
+      const [x, y, to] = [this.#view(map), this.#view(other), this.#view(out)];
+      for (let at = 0; at < x.length; at++) to[at] = does(x[at], y[at]);
+    });
+    return { map: out };
+  }
+}
+
+/** @param {"bytes" | "shorts" | "floats"} kind @param {number} rows @param {number} cols @param {number} channels @returns {Plane} */
+function plane(kind, rows, cols, channels) {
+  return { kind, rows, cols, channels, at: 0 };
+}
+
+/** @param {Plane} of @returns {Value} */
+function own(of) {
+  return { of, codes: SAME };
+}
+
+/** @param {Value} value @returns {number} */
+function scalar(value) {
+  if (!value || !("stored" in value) || value.stored.data.length !== 1) throw new Error("one stored number was expected");
+  return value.stored.data[0];
+}
+
+/** @param {Step} step @returns {never} */
+export function unknown(step) {
+  throw new Error(`${step.name || step.op}: this page cannot run ${step.op} as it is there`);
+}
