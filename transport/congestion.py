@@ -111,6 +111,7 @@ class RateController:
         self._yielding: tuple[float, float] | None = None  # what was delivered and lost when the rate began to yield
         self._yielded = 0  # rounds since it came down to that
         self._one_way = Smallest()
+        self._emptied = Smallest()  # the same without what each trip took beyond the shortest; negated, for the largest
         self._ceiling: float | None = None
         self._tokens = self._depth()
         self._filled_at = now
@@ -176,8 +177,9 @@ class RateController:
             self._trips.append(arrival.round_trip)
         if arrival.one_way is not None:
             beyond = max(0.0, (arrival.round_trip or 0.0) - self.rtt.minimum)
-            self._one_way.add(arrival.one_way - beyond, now)  # as if all that is beyond the shortest trip were queue
-            self._queues.append(arrival.one_way - (self._one_way.value or 0.0))
+            self._one_way.add(arrival.one_way, now)
+            self._emptied.add(beyond - arrival.one_way, now)
+            self._queues.append(arrival.one_way - self._empty())
         self._delivered.append((now, size))
         while self._delivered[0][0] < now - max(_DELIVERED, 2 * self.rtt.minimum):
             self._delivered.popleft()
@@ -185,6 +187,14 @@ class RateController:
         self._lost += lost
         if now - self._round_start >= max(_ROUND, self.rtt.minimum):
             self._end_round(now)
+
+    def _empty(self) -> float:
+        """The empty path's one way: the least seen, or less where no trip says that its queue lay elsewhere.
+
+        What a trip takes beyond the shortest may be queue before the receiver, or the acknowledgement was late, on its
+        way or at an end that was busy: the trip that was delayed least knows best.
+        """
+        return min(self._one_way.value or 0.0, -(self._emptied.value or 0.0))
 
     def standing(self) -> bool:
         """Whether there is a queue on the path."""

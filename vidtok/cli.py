@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_send(commands)
+    _add_replay(commands)
     add_serve(commands)
     _add_ask(commands)
     _add_encode(commands)
@@ -203,6 +204,13 @@ def _demo(args: argparse.Namespace) -> None:
 def _add_send(commands: Any) -> None:
     parser = command(commands, "send", _send, "Send a source to a server. Needs no torch.", epilog=SOURCES)
     parser.add_argument("source", metavar="SOURCE", help="what to film")
+    _add_server(parser)
+    _add_source(parser, None)
+    add_caps(parser)
+    _add_spending(parser)
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         required=True,
@@ -212,9 +220,6 @@ def _add_send(commands: Any) -> None:
     parser.add_argument("--token", help="the server's token, when it asks for one")
     add_ice(parser)
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write what the session does, for `vidtok trace`")
-    _add_source(parser, None)
-    add_caps(parser)
-    _add_spending(parser)
 
 
 def _send(args: argparse.Namespace) -> None:
@@ -232,6 +237,44 @@ def _send(args: argparse.Namespace) -> None:
         tally = asyncio.run(send(source, args.to, tell=tell, **options))
     rates = f"{tally.kbps:.2f} kbps, {tally.tokens_per_s:.1f} tokens/s, {tally.share:.1%} of cells"
     print("\n" * terminal + f"sent {tally.frames} frames in {tally.seconds:.1f} s: {rates}")
+
+
+def _add_replay(commands: Any) -> None:
+    text = (
+        "Send a recording to a server as a live sender would, at the times at which it was recorded, so that a model "
+        "can be asked about it. What finds no room at once is made up for by what follows. Needs no torch."
+    )
+    parser = command(commands, "replay", _replay, text)
+    parser.add_argument("recording", type=Path, metavar="IN.vtk", help="of `vidtok encode`, the demo or the page")
+    _add_server(parser)
+    parser.add_argument(
+        "--speed",
+        type=positive,
+        default=1.0,
+        help="2 plays it twice as fast, and so it looks to the model (default %(default)g)",
+    )
+    parser.add_argument(
+        "--stay",
+        action="store_true",
+        help="stay when it is over, until Ctrl-C: the model keeps what it has seen for as long as the stream is open",
+    )
+
+
+def _replay(args: argparse.Namespace) -> None:
+    from vidtok.live.recording import Replay
+    from vidtok.live.replaying import resend
+    from vidtok.live.timeline import tracing
+
+    def over(told: Any) -> None:
+        seconds = replay.summary.duration_s / args.speed
+        print(f"replayed in {seconds:.1f} s: {told.versions} versions, {told.tokens} tokens", flush=True)
+        if args.stay:
+            print(f'until Ctrl-C: vidtok ask {args.to} "what came in?"', flush=True)
+
+    replay = Replay(args.recording)
+    with tracing(args.trace) as trace:
+        options = {"token": args.token, "trace": trace, "ice_servers": args.ice}
+        asyncio.run(resend(replay, args.to, speed=args.speed, stay=args.stay, over=over, **options))
 
 
 def _add_ask(commands: Any) -> None:

@@ -1,6 +1,7 @@
 // @ts-check
 /**
- * Frames of a camera, a screen, a file or the built-in scene, scaled and cropped to one size, at a pace.
+ * Frames of a camera, a screen, a file or the built-in scene, scaled and cropped to one size, at a pace. A file waits for
+ * `roll` and plays once.
  *
  *     track --MediaStreamTrackProcessor--+                          (goes on where the tab is hidden; Chrome and Edge)
  *     <video> --requestVideoFrameCallback-+--> due? --> crop, scale --> onFrame(ImageBitmap, time)
@@ -37,6 +38,7 @@ export class Capture {
   #run = 0; // which start is the current one
   #due = 0;
   #busy = false;
+  #waits = false; // for `roll`
   #video;
   #onFrame;
   #onEnded;
@@ -44,7 +46,7 @@ export class Capture {
   /**
    * @param {HTMLVideoElement} video shows what is filmed
    * @param {(frame: ImageBitmap, atMs: number) => void} onFrame takes the frame over; the time is of the wall clock
-   * @param {() => void} onEnded the source has gone away by itself
+   * @param {() => void} onEnded the source has gone away by itself, or the file is over
    */
   constructor(video, onFrame, onEnded) {
     this.#video = video;
@@ -68,9 +70,24 @@ export class Capture {
     else await this.#film(kind, wanted, run);
   }
 
+  /** Let a file that waits play; true where there was one. */
+  roll() {
+    const waited = this.#waits;
+    this.#waits = false;
+    if (waited) void this.#video.play().catch(() => {}); // it has played before
+    return waited;
+  }
+
+  /** Go on where the browser has paused what is filmed, as it does in hidden tabs. */
+  wake() {
+    const { paused, ended } = this.#video;
+    if (paused && !ended && !this.#waits) void this.#video.play().catch(() => {});
+  }
+
   /** End; the camera's light goes out. */
   stop() {
     this.#run++;
+    this.#waits = false;
     if (this.#track !== null) {
       this.#track.onended = null;
       this.#track.stop();
@@ -117,7 +134,7 @@ export class Capture {
     this.name = kind === "file" ? (wanted.file?.name ?? "file").slice(0, 60) : "scene";
     this.#address = URL.createObjectURL(/** @type {Blob} */ (film));
     this.#video.srcObject = null;
-    this.#video.loop = true;
+    this.#video.loop = kind === "scene";
     this.#video.src = this.#address;
     try {
       await this.#video.play();
@@ -126,7 +143,14 @@ export class Capture {
       this.stop();
       throw new CaptureError("NotPlayable", `${this.name} cannot be played by this browser. Try an MP4 or a WebM.`);
     }
-    if (run === this.#run) this.#fromVideo(wanted, run);
+    if (run !== this.#run) return;
+    if (kind === "file") {
+      this.#video.pause(); // that it can be played is known now; nobody is there yet who could be told of it
+      this.#video.currentTime = 0;
+      this.#waits = true;
+      this.#video.onended = () => run === this.#run && this.#onEnded();
+    }
+    this.#fromVideo(wanted, run);
   }
 
   /** @param {MediaStreamTrack} track @param {Wanted} wanted @param {number} run */
@@ -154,13 +178,13 @@ export class Capture {
   #fromVideo(wanted, run) {
     const video = this.#video;
     const next = () => {
-      if (run !== this.#run) return;
+      if (run !== this.#run || video.ended) return;
       if ("requestVideoFrameCallback" in video) video.requestVideoFrameCallback(step);
       else requestAnimationFrame(step);
     };
     const step = () => {
       if (run !== this.#run) return;
-      if (video.videoWidth > 0 && !this.#busy && this.#isDue(wanted.fps)) {
+      if (video.videoWidth > 0 && !this.#waits && !this.#busy && this.#isDue(wanted.fps)) {
         void this.#hand(video, video.videoWidth, video.videoHeight, wanted, run);
       }
       next();

@@ -12,6 +12,8 @@ import { Refused } from "./api.js";
 /** @typedef {[number, number, number, number][]} Looked */
 
 const AGAIN_MS = 3000;
+const SLOW_MS = 2000; // without a word
+const SLOW = "The model takes its time; the stream goes on. Stop, or another question, ends this one.";
 
 /** The box of questions and answers. */
 export class Chat {
@@ -80,10 +82,14 @@ export class Chat {
     this.#stop.hidden = false;
     const began = performance.now();
     let first = 0;
+    let slow = this.#patience(how);
     try {
       for await (const told of this.#api.ask(wanted, stream, asking.signal)) {
         if (told.error !== undefined) throw new Refused(0, told.error);
+        clearTimeout(slow);
         if (told.word !== undefined) {
+          how.textContent = "";
+          slow = this.#patience(how);
           first = first || performance.now() - began;
           answer.textContent = (answer.textContent + told.word).trimStart();
         }
@@ -99,11 +105,17 @@ export class Chat {
       const why = error instanceof Refused ? error.message : asking.signal.aborted ? "interrupted" : "The answer broke off: the connection was lost.";
       this.#settle(entry, how, why);
     } finally {
+      clearTimeout(slow);
       if (this.#asking === asking) {
         this.#asking = null;
         this.#stop.hidden = true;
       }
     }
+  }
+
+  /** Say so where no word comes. @param {HTMLElement} how */
+  #patience(how) {
+    return setTimeout(() => (how.textContent = SLOW), SLOW_MS);
   }
 
   /** Wait for the condition, as the switch says; called again where the stream is another one. */

@@ -126,6 +126,7 @@ export class RateController {
   #yielding = null;
   #yielded = 0; // rounds since it came down to that
   #oneWay = new Smallest();
+  #emptied = new Smallest(); // the same without what each trip took beyond the shortest; negated, for the largest
   /** @type {number | null} */
   #ceiling = null;
   #tokens;
@@ -245,14 +246,25 @@ export class RateController {
     }
     if (oneWay !== null) {
       const beyond = Math.max(0.0, (roundTrip ?? 0.0) - this.rtt.minimum);
-      this.#oneWay.add(oneWay - beyond, now); // as if all that is beyond the shortest trip were queue
-      this.#queues.push(oneWay - (this.#oneWay.value ?? 0.0));
+      this.#oneWay.add(oneWay, now);
+      this.#emptied.add(beyond - oneWay, now);
+      this.#queues.push(oneWay - this.#empty());
     }
     this.#delivered.push([now, size]);
     while (this.#delivered[0][0] < now - this.#span()) this.#delivered.shift();
     this.#received += received;
     this.#lost += lost;
     if (now - this.#roundStart >= Math.max(ROUND, this.rtt.minimum)) this.#endRound(now);
+  }
+
+  /**
+   * The empty path's one way: the least seen, or less where no trip says that its queue lay elsewhere.
+   *
+   * What a trip takes beyond the shortest may be queue before the receiver, or the acknowledgement was late, on its way
+   * or at an end that was busy: the trip that was delayed least knows best.
+   */
+  #empty() {
+    return Math.min(this.#oneWay.value ?? 0.0, -(this.#emptied.value ?? 0.0));
   }
 
   #span() {

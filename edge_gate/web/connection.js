@@ -21,6 +21,7 @@ import { CloseCode } from "./wire.js";
 const GOODBYE_MS = 1000;
 const GOODBYE_LOOK_MS = 10;
 const SOON_S = 0.001;
+const LATE_S = 0.01;
 const FAR_S = 3600;
 const FIRST_RETRY_S = 0.25;
 const LAST_RETRY_S = 4.0;
@@ -39,6 +40,7 @@ export class Connection {
   #again;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
+  #due = Infinity; // when it should go off
   #path = true;
   #rejoining = false;
   #retryS = 0; // before the next attempt at a path
@@ -70,11 +72,13 @@ export class Connection {
   #use(endpoint) {
     this.endpoint = endpoint;
     this.#path = true;
-    endpoint.onpacket = (data) => {
+    endpoint.onpacket = (data, waitedS = 0) => {
       if (endpoint !== this.endpoint || this.#over) return;
-      this.#handUp(this.session.receiveDatagram(data, this.clock()));
+      const now = this.clock();
+      this.#handUp(this.session.receiveDatagram(data, now, now - waitedS));
       this.flush();
     };
+    endpoint.onleft = (data, waitedS) => this.session.leftLate(data, waitedS);
     endpoint.onclose = (reason) => {
       if (endpoint === this.endpoint && !this.#over) this.#losePath(reason);
     };
@@ -119,10 +123,16 @@ export class Connection {
     const due = this.session.nextTimeout();
     if (due === null || this.#over) return;
     const waitS = Math.min(FAR_S, Math.max(SOON_S, due - this.clock()));
+    this.#due = this.clock() + waitS;
     this.#timer = setTimeout(() => this.#onTimer(), Math.ceil(waitS * 1000));
   }
 
   #onTimer() {
+    if (this.clock() > this.#due + LATE_S) { // this thread was busy: what came meanwhile is heard before it is missed
+      this.#due = Infinity;
+      this.#timer = setTimeout(() => this.#onTimer());
+      return;
+    }
     const events = this.session.handleTimeout(this.clock());
     if (events.some((event) => event.type === "Suspended")) this.#path = false; // silence
     this.#handUp(events);

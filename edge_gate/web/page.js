@@ -216,6 +216,11 @@ class Page {
   }
 
   #ended() {
+    if (this.#choice?.kind === "file") {
+      const next = "Ask about it; or press Stop, then Start, to play it again.";
+      this.says.tell("camera", "good", `${this.capture.name} is over; what the model knows stays. ${next}`);
+      return;
+    }
     const what = this.#choice?.kind === "screen" ? "The screen is no longer shared" : "The camera was unplugged or taken away";
     const next = this.#choice?.kind === "screen" ? "Press Stop, then Start, to share again." : "It goes on when a camera is there again.";
     this.says.tell("camera", "bad", `${what}; what the model knows stays. ${next}`);
@@ -236,7 +241,7 @@ class Page {
       const seconds = Math.round((Date.now() - this.#hiddenAt) / 1000);
       this.says.tell("hidden", "warn", `Back after ${seconds} s in which this tab was hidden: browsers film little or nothing then. It goes on.`);
       setTimeout(() => this.says.clear("hidden"), SHORT_MS);
-      if ($("video").paused) $("video").play().catch(() => {});
+      this.capture.wake();
     }
   }
 
@@ -273,6 +278,7 @@ class Page {
   #event(event) {
     if (event.type === "Connected" || event.type === "Resumed") {
       this.says.clear("path", "token");
+      if (this.capture.roll()) this.says.tell("camera", "good", `Playing ${this.capture.name}, once and at its own speed.`);
       if (event.type === "Resumed") this.#shortly("path", "The network is back: the stream goes on where it was.");
     } else if (event.type === "Suspended") {
       this.says.tell("path", "warn", "The network is gone. The stream waits, and goes on by itself when it is back.");
@@ -369,6 +375,7 @@ function sentence(error) {
 const missing = [
   ["WebRTC", "RTCPeerConnection" in globalThis],
   ["WebAssembly", "WebAssembly" in globalThis],
+  ["Worker", "Worker" in globalThis],
   ["OffscreenCanvas", "OffscreenCanvas" in globalThis],
 ].filter(([, there]) => !there);
 

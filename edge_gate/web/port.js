@@ -5,12 +5,18 @@
  *     main thread                                                    worker
  *     serve(port, () => rtc.connect(...)) <--- one MessagePort ---> connector(port) --> again() --> PortEndpoint
  *     lend(endpoint, channel)             <--- one an endpoint ---> packets, how much is buffered, the end
+ *
+ * Neither thread hears anything while it is busy, and what a packet waits for one of them is not the network's: each has
+ * the time at which it came to the main thread, and is told when it left there.
  */
 
 import { ConnectionClosed, PeerError } from "./errors.js";
 import { CloseCode } from "./wire.js";
 
 /** @typedef {import("./endpoint.js").Endpoint} Endpoint */
+
+/** By one clock for all threads, in milliseconds. */
+const clock = () => performance.timeOrigin + performance.now();
 
 /**
  * Main thread: connect as often as the other side of `port` asks for it.
@@ -63,10 +69,11 @@ export function connector(port) {
  */
 export function lend(endpoint, port) {
   let taken = 0;
-  const tell = () => port.postMessage({ taken, buffered: endpoint.bufferedAmount });
-  endpoint.onpacket = (packet) => port.postMessage({ packet });
+  /** @param {number} [leftMs] when a packet left */
+  const tell = (leftMs) => port.postMessage({ taken, buffered: endpoint.bufferedAmount, leftMs });
+  endpoint.onpacket = (packet) => port.postMessage({ packet, cameMs: clock() });
   endpoint.onclose = (closed) => port.postMessage({ closed });
-  endpoint.ondrain = tell;
+  endpoint.ondrain = () => tell();
   port.onmessage = ({ data: { lane, packet } }) => {
     if (packet === undefined) {
       endpoint.close();
@@ -74,12 +81,13 @@ export function lend(endpoint, port) {
       return;
     }
     taken += packet.length;
+    const leftMs = clock();
     try {
       endpoint.send(lane, packet);
     } catch (error) {
       if (!(error instanceof ConnectionClosed)) throw error; // else the other side is told by onclose
     }
-    tell();
+    tell(leftMs);
   };
 }
 
@@ -89,16 +97,20 @@ export function lend(endpoint, port) {
  * @implements {Endpoint}
  */
 export class PortEndpoint {
-  /** @type {((data: Uint8Array) => void) | null} */
+  /** @type {((data: Uint8Array, waitedS: number) => void) | null} */
   onpacket = null;
   /** @type {((reason: string) => void) | null} */
   onclose = null;
   /** @type {(() => void) | null} */
   ondrain = null;
+  /** @type {((data: Uint8Array, waitedS: number) => void) | null} */
+  onleft = null;
   #port;
   #sent = 0;
   #taken = 0;
   #buffered = 0;
+  /** @type {{ data: Uint8Array, handedMs: number }[]} packets on their way to the main thread, in their order */
+  #handed = [];
   /** @type {ConnectionClosed | null} */
   #ended = null;
 
@@ -108,13 +120,17 @@ export class PortEndpoint {
     port.onmessage = ({ data }) => this.#hear(data);
   }
 
-  /** @param {{packet?: Uint8Array, closed?: string, taken?: number, buffered?: number}} told */
-  #hear({ packet, closed, taken, buffered }) {
-    if (packet !== undefined) this.onpacket?.(packet);
+  /**
+   * @param {{packet?: Uint8Array, cameMs?: number, closed?: string, taken?: number, buffered?: number, leftMs?: number}} told
+   */
+  #hear({ packet, cameMs = 0, closed, taken, buffered, leftMs }) {
+    if (packet !== undefined) this.onpacket?.(packet, Math.max(0, clock() - cameMs) / 1000);
     else if (closed !== undefined) this.#end(closed);
     else {
       this.#taken = /** @type {number} */ (taken);
       this.#buffered = /** @type {number} */ (buffered);
+      const left = leftMs === undefined ? undefined : this.#handed.shift();
+      if (left !== undefined) this.onleft?.(left.data, Math.max(0, /** @type {number} */ (leftMs) - left.handedMs) / 1000);
       if (this.bufferedAmount === 0) this.ondrain?.();
     }
   }
@@ -135,6 +151,7 @@ export class PortEndpoint {
   send(lane, data) {
     if (this.#ended !== null) throw this.#ended;
     this.#sent += data.length;
+    this.#handed.push({ data, handedMs: clock() });
     this.#port.postMessage({ lane, packet: data });
   }
 

@@ -222,11 +222,8 @@ export class SenderSide {
    */
   onSent(item, now) {
     this.rate.onSent(item.data.length, now);
-    const flight = this.#table.get(item.version ?? 0);
-    if (flight === null || item.spare) return;
-    flight.packets -= 1;
-    if (flight.packets > 0) return;
-    flight.sentAt = now;
+    const flight = this.versions.left(item, now);
+    if (flight === null) return;
     const { version, base, size } = flight;
     this.#core.trace.add(now, "sent", { version, base, size, lane: LANE_NAMES[item.lane] });
   }
@@ -254,8 +251,9 @@ export class SenderSide {
    *
    * @param {Ack} ack
    * @param {number} now
+   * @param {number} cameAt where that was sooner
    */
-  onAck(ack, now) {
+  onAck(ack, now, cameAt) {
     const near = this.#table.newest;
     const [applied, newest] = [ack.applied, ack.newest].map((low) => (low == null ? 0 : expand(low, near)));
     if (Math.max(applied, newest) > near) {
@@ -264,7 +262,7 @@ export class SenderSide {
     }
     const before = this.#table.tip;
     const missing = ack.missing ?? null;
-    this.#learnArrivals(ack, newest, now);
+    this.#learnArrivals(ack, newest, now, cameAt);
     if (this.#table.knows(applied)) {
       if (this.#table.applied(applied)) this.#core.events.push({ type: "Acknowledged", version: applied });
     } else if (missing !== null || this.#table.waiting().length === 0) { // nothing will bring it back to what we know
@@ -274,8 +272,8 @@ export class SenderSide {
     this.versions.tellIfMoved(before, "acknowledgement", now);
   }
 
-  /** @param {Ack} ack @param {number} newest @param {number} now */
-  #learnArrivals(ack, newest, now) {
+  /** @param {Ack} ack @param {number} newest @param {number} now @param {number} cameAt */
+  #learnArrivals(ack, newest, now, cameAt) {
     if (!newest) return;
     const received = this.#table.markReceived(newest, ack.received ?? 0);
     const lost = this.#table.markLost(newest, this.#config.reorderThreshold);
@@ -285,7 +283,7 @@ export class SenderSide {
     }
     for (const { version } of lost) this.#core.trace.add(now, "lost", { version });
     this.versions.giveUp(numbers(lost), now);
-    const arrival = this.#arrival(received, newest, ack, now);
+    const arrival = this.#arrival(received, newest, ack, cameAt);
     const size = received.reduce((sum, flight) => sum + flight.size, 0);
     const before = this.rate.rate;
     this.rate.onAck(received.length, lost.length, size, arrival, now);
@@ -316,22 +314,22 @@ export class SenderSide {
    * @param {Flight[]} received
    * @param {number} newest
    * @param {Ack} ack
-   * @param {number} now
+   * @param {number} cameAt
    * @returns {Arrival}
    */
-  #arrival(received, newest, { holdMs = 0, clockMs = null }, now) {
+  #arrival(received, newest, { holdMs = 0, clockMs = null }, cameAt) {
     const last = received.at(-1);
     if (last?.version !== newest || holdMs >= MAX_HOLD_MS || last.sentAt === null) {
       return { roundTrip: null, oneWay: null };
     }
     let oneWay = null;
     if (clockMs !== null) {
-      const expected = this.#clockMs + Math.trunc((now - this.#clockAt) * 1000);
+      const expected = this.#clockMs + Math.trunc((cameAt - this.#clockAt) * 1000);
       this.#clockMs = expand(clockMs, expected);
-      this.#clockAt = now;
+      this.#clockAt = cameAt;
       oneWay = this.#clockMs / 1000 - last.sentAt;
     }
-    return { roundTrip: Math.max(0.0, now - last.sentAt - holdMs / 1000), oneWay };
+    return { roundTrip: Math.max(0.0, cameAt - last.sentAt - holdMs / 1000), oneWay };
   }
 
   /** @param {number} missing @param {number} now */

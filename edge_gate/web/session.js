@@ -20,7 +20,7 @@ import { isUnsigned } from "./fields.js";
 import { Greeter, hex } from "./greeting.js";
 import { ALL_LANES, Lane, Outbox } from "./lanes.js";
 import { SenderSide } from "./sending.js";
-import { Input, State, nextState } from "./states.js";
+import { INPUT_OF, Input, State, nextState } from "./states.js";
 import { Trace } from "./trace.js";
 import { CloseCode, Feature, pullPacket } from "./wire.js";
 
@@ -29,16 +29,6 @@ import { CloseCode, Feature, pullPacket } from "./wire.js";
 /** @typedef {import("./wire.js").Greeting} Greeting */
 /** @typedef {import("./wire.js").Packet} Packet */
 
-const INPUTS = Object.freeze({
-  Hello: Input.HELLO,
-  Welcome: Input.WELCOME,
-  Delta: Input.DELTA,
-  Ack: Input.ACK,
-  Heartbeat: Input.HEARTBEAT,
-  Feedback: Input.FEEDBACK,
-  RefreshRequest: Input.REFRESH_REQUEST,
-  Close: Input.CLOSE,
-});
 const CLOSE_REPEATS = 3;
 
 /**
@@ -152,15 +142,16 @@ export class Session {
    *
    * @param {Uint8Array} data
    * @param {number} now
+   * @param {number} [cameAt] when it came, where the caller was busy then: a round trip ends there
    * @returns {Event[]}
    */
-  receiveDatagram(data, now) {
+  receiveDatagram(data, now, cameAt = now) {
     const time = this.#tick(now);
     this.bytesReceived += data.length;
     this.packetsReceived += 1;
     const packet = pulled(data);
     if (packet instanceof RemoteProtocolError) this.#onBadPacket(packet, time);
-    else this.#onPacket(packet, time);
+    else this.#onPacket(packet, time, Math.min(cameAt, time));
     return this.#takeEvents();
   }
 
@@ -181,9 +172,9 @@ export class Session {
     }
   }
 
-  /** @param {Packet} packet @param {number} now */
-  #onPacket(packet, now) {
-    const what = INPUTS[packet.type];
+  /** @param {Packet} packet @param {number} now @param {number} cameAt */
+  #onPacket(packet, now, cameAt) {
+    const what = INPUT_OF[packet.type];
     if (nextState(this.#state, what) === null) {
       this.#core.drop(now, "unexpected-packet", { packet: what, state: this.#state });
       this.#repeatClose(now);
@@ -191,16 +182,16 @@ export class Session {
     }
     this.#heardAt = now;
     switch (packet.type) {
-      case "Welcome": return this.#onWelcome(packet, now);
-      case "Ack": return this.#sender.onAck(packet, now);
+      case "Welcome": return this.#onWelcome(packet, now, cameAt);
+      case "Ack": return this.#sender.onAck(packet, now, cameAt);
       case "Feedback": return this.#sender.onFeedback(packet.number, /** @type {any} */ (packet.values), now);
       case "RefreshRequest": return this.#sender.onRefreshRequest(packet, now);
       case "Close": return this.#end(Input.CLOSE, packet.code, packet.reason ?? "", now, false);
     }
   }
 
-  /** @param {Greeting} welcome @param {number} now */
-  #onWelcome(welcome, now) {
+  /** @param {Greeting} welcome @param {number} now @param {number} cameAt */
+  #onWelcome(welcome, now, cameAt) {
     if (this.#greeter.foreign(welcome)) {
       this.#core.drop(now, "foreign-session");
     } else if (this.#state === State.CONNECTING) {
@@ -209,7 +200,7 @@ export class Session {
         this.#end(Input.FATAL, ...refusal, now, true);
         return;
       }
-      if (this.#greeter.hellos === 1) this.#sender.rate.rtt.add(Math.max(0.0, now - this.#spokeAt), now);
+      if (this.#greeter.hellos === 1) this.#sender.rate.rtt.add(Math.max(0.0, cameAt - this.#spokeAt), now);
       this.#open(welcome, now);
     } else if (this.#state === State.SUSPENDED) {
       this.#step(Input.WELCOME);
@@ -393,6 +384,16 @@ export class Session {
       if (item.version !== null) this.#sender.onSent(item, time);
     }
     return out;
+  }
+
+  /**
+   * A packet of `datagramsToSend` had to wait before it left this machine: its way begins so much later.
+   *
+   * @param {Uint8Array} data the very one
+   * @param {number} waitedS
+   */
+  leftLate(data, waitedS) {
+    this.#sender.versions.leftLate(data, waitedS);
   }
 
   /**

@@ -35,6 +35,18 @@ export const Input = Object.freeze({
   FATAL: "fatal",
 });
 
+/** The input that a packet of each type is. */
+export const INPUT_OF = Object.freeze({
+  Hello: Input.HELLO,
+  Welcome: Input.WELCOME,
+  Delta: Input.DELTA,
+  Ack: Input.ACK,
+  Heartbeat: Input.HEARTBEAT,
+  Feedback: Input.FEEDBACK,
+  RefreshRequest: Input.REFRESH_REQUEST,
+  Close: Input.CLOSE,
+});
+
 const { CONNECTING, OPEN, SUSPENDED, CLOSED } = State;
 const ENDINGS = { [Input.CLOSE]: CLOSED, [Input.LOCAL_CLOSE]: CLOSED, [Input.FATAL]: CLOSED };
 

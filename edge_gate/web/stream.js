@@ -53,7 +53,7 @@ export class Stream {
     this.#worker.onmessage = ({ data }) => this.#on(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      heard.failed(event.message || "its worker did not start");
+      heard.failed(`${event.message || "its worker did not start"}: reload the page, or take a newer browser`);
     };
   }
 

@@ -8,11 +8,14 @@ import { FlightTable } from "./flight.js";
 import { LANE_NAMES } from "./lanes.js";
 
 /** @typedef {import("./core.js").Core} Core */
+/** @typedef {import("./flight.js").Flight} Flight */
 /** @typedef {import("./lanes.js").Item} Item */
 
 /** Every version under way or waiting, and what becomes of it. */
 export class Versions {
   #core;
+  /** When packets left our outbox. @type {WeakMap<Uint8Array, { flight: Flight, at: number }>} */
+  #left = new WeakMap();
 
   /** @param {Core} core */
   constructor(core) {
@@ -26,6 +29,34 @@ export class Versions {
       if (!this.table.dropOldestDead()) return true;
     }
     return false;
+  }
+
+  /**
+   * A packet left the outbox; its version, where that has left whole with it.
+   *
+   * @param {Item} item
+   * @param {number} now
+   * @returns {Flight | null}
+   */
+  left({ data, version, spare }, now) {
+    const flight = this.table.get(version ?? 0);
+    if (flight === null || spare) return null;
+    this.#left.set(data, { flight, at: now });
+    flight.packets -= 1;
+    if (flight.packets > 0) return null;
+    flight.sentAt = now;
+    return flight;
+  }
+
+  /**
+   * A packet that left the outbox had to wait before it left this machine.
+   *
+   * @param {Uint8Array} data the very one
+   * @param {number} waitedS
+   */
+  leftLate(data, waitedS) {
+    const { flight, at } = this.#left.get(data) ?? {};
+    if (flight?.sentAt != null) flight.sentAt = Math.max(flight.sentAt, /** @type {number} */ (at) + waitedS);
   }
 
   /**

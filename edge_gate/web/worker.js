@@ -21,9 +21,7 @@ import { Session } from "./session.js";
 /** @typedef {{ kbps: number, tokensPerS: number }} Caps */
 
 const [FIRST_RETRY_S, LAST_RETRY_S] = [0.25, 4];
-// Resumption as vidtok/live/link.py has it. A busy tab delays its own packets, which looks like a full network: the rate
-// must not come down so far for it that nothing can be told.
-const SESSION = Object.freeze({ resumeWithin: 30, minRate: 12_000 });
+const SESSION = Object.freeze({ resumeWithin: 30 }); // resumption as vidtok/live/link.py has it
 const WIDEST = Object.freeze({ kbps: 10_000, tokensPerS: 100_000 }); // the caps in force are honoured within these
 
 const clock = () => performance.now() / 1000;

@@ -106,6 +106,17 @@ def test_a_link_that_grows_narrow_and_wide_again_is_followed() -> None:
     assert rates[180] > 0.9 * 5_000_000
 
 
+def test_late_acknowledgements_are_no_queue_and_a_queue_from_the_beginning_is_one() -> None:
+    late, queued = RateController(SessionConfig(), 0.0), RateController(SessionConfig(), 0.0)
+    for step in range(50):
+        now, trip = step * 0.1, 0.4 if step % 10 == 5 else 0.05
+        late.on_sent(1000, now)
+        late.on_ack(1, 0, 1000, Arrival(trip, 7.0), now)  # the way there takes as long as ever
+        queued.on_ack(1, 0, 1000, Arrival(0.05) if step < 5 else Arrival(0.25, 7.2), now)
+    assert (late.rate, late.queue) == (SessionConfig().start_rate, 0.0)
+    assert queued.queue == pytest.approx(0.2)
+
+
 @given(st.lists(st.tuples(st.floats(0, 0.5), st.integers(0, 1100)), max_size=60))
 def test_the_bucket_holds_at_most_200_ms(steps: list[tuple[float, int]]) -> None:
     config = SessionConfig(start_rate=80_000, max_rate=80_000)

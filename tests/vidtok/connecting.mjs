@@ -88,7 +88,40 @@ function send(session, connection) {
   return version;
 }
 
+/** Keep this thread from all else. */
+function busy(ms) {
+  for (const end = performance.now() + ms; performance.now() < end; );
+}
+
+/** A connection over an endpoint of another thread, which is this one too; `came` runs once that has a packet's time. */
+async function apart(came) {
+  const channel = new MessageChannel();
+  const memory = new Memory();
+  serve(channel.port1, async () => memory);
+  const endpoint = await connector(channel.port2)();
+  const hear = memory.onpacket;
+  memory.onpacket = (data) => {
+    hear(data);
+    came(pullPacket(data));
+  };
+  const begun = begin(endpoint);
+  await until(() => begun.session.state === "open");
+  const parted = async () => {
+    await begun.connection.close();
+    await until(() => memory.closed);
+    for (const port of [channel.port1, channel.port2]) port.close();
+  };
+  return { ...begun, parted };
+}
+
+/** What a session makes of the trips that it has measured. */
+function measured({ trace, rate, config }) {
+  const slow = trace.events("acked").filter(({ data }) => data.rttMs >= BUSY_MS).length;
+  return { trips: trace.count("acked"), slow, timeouts: trace.count("timeout"), slower: rate < config.startRate };
+}
+
 const RESUMES = { resumeWithin: 20 };
+const BUSY_MS = 500; // more than any timeout after the first answer
 
 const stories = {
   async meet() {
@@ -218,6 +251,29 @@ const stories = {
     endpoint.bufferedAmount = 0;
     await closing;
     return { before, allowance, after, waiting, closed: endpoint.closed };
+  },
+
+  async "a thread that is busy when packets come"() {
+    const { session, connection, parted } = await apart(({ type, newest }) => {
+      if (type === "Ack" && newest === 2) busy(BUSY_MS);
+    });
+    for (let version = 1; version < 4; version++) {
+      send(session, connection);
+      await until(() => session.trace.count("acked") === version);
+    }
+    await parted();
+    return measured(session);
+  },
+
+  async "a thread that is busy when packets leave"() {
+    const { session, connection, parted } = await apart(() => {});
+    for (let version = 1; version < 4; version++) {
+      send(session, connection);
+      if (version === 2) busy(BUSY_MS);
+      await until(() => session.trace.count("acked") === version);
+    }
+    await parted();
+    return measured(session);
   },
 
   async "across two threads"() {

@@ -134,6 +134,23 @@ def test_while_it_is_asked_the_edge_hears_of_it_and_afterwards_where_the_answer_
     desk_test(ask)
 
 
+def test_who_goes_away_before_the_first_word_ends_the_question() -> None:
+    async def go() -> None:
+        desk = Desk(Mind(answerer()))  # which thinks of nothing
+
+        async def happens(answering: int) -> None:
+            while desk.attending.answering != answering:
+                await asyncio.sleep(0.01)
+
+        async with served({"stream 1": desk}) as url, ClientSession(headers=INSIDE) as client:
+            asking = asyncio.create_task(client.post(url + "/ask", json={"text": "What is it?"}))
+            await happens(1)
+            asking.cancel()
+            await happens(0)
+
+    run(go)
+
+
 def test_streams_are_listed_for_those_who_have_the_token() -> None:
     async def ask(_: Desk, url: str) -> None:
         async with ClientSession() as session:

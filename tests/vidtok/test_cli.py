@@ -8,7 +8,7 @@ import pytest
 
 from tests.vidtok.command import vidtok
 
-COMMANDS = ("demo", "send", "serve", "encode", "decode", "info", "trace")
+COMMANDS = ("demo", "send", "replay", "serve", "encode", "decode", "info", "trace")
 
 
 def complaint(*args: str | Path) -> str:

@@ -106,6 +106,12 @@ def test_the_endpoint_may_lie_in_another_thread(connecting: Twin) -> None:
     }
 
 
+@pytest.mark.parametrize("when", ["come", "leave"])
+def test_what_a_busy_thread_keeps_waiting_is_not_the_network_s(connecting: Twin, when: str) -> None:
+    story = connecting.ask("story", name=f"a thread that is busy when packets {when}")
+    assert story == {"trips": 3, "slow": 0, "timeouts": 0, "slower": False}
+
+
 @given(
     st.sampled_from(Lane),
     st.sampled_from([0, 1, 700, MAX_PACKET, MAX_PACKET + 1]),

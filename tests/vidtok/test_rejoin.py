@@ -23,7 +23,7 @@ from vidtok.tokenizer.edge import load_info
 
 
 def test_a_cut_path_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidtok.live.edge._LAST_RETRY_S", 0.5)
+    monkeypatch.setattr("vidtok.live.uplink._LAST_RETRY_S", 0.5)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

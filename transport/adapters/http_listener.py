@@ -32,7 +32,7 @@ _LINGER = 1.0  # for the rest of a refused body, so that the client still reads 
 class HttpListener:
     """A server whose routes open sessions; `app` is the aiohttp application: add routes of your own before `start`.
 
-    `admission` says who may come in.
+    `admission` says who may come in; a route's handler is `guarded` by it, unless it is for everybody.
     """
 
     def __init__(
@@ -120,6 +120,15 @@ class HttpListener:
         except web.HTTPRequestEntityTooLarge:
             self._note(request, "too-large")
             raise
+
+    def guarded(self, handler: Handler) -> Handler:
+        """The handler of a route, for those only whom the admission lets in: 401 or 403 for the others."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            refusal = self.identity(request)
+            return await handler(request) if refusal is None else self.refuse(request, refusal)
+
+        return answer
 
     def refuse(self, request: web.Request, refusal: Refusal) -> web.Response:
         """Say no, and note why."""

@@ -26,10 +26,7 @@ def add_metrics(
     """
 
     async def answer(request: web.Request) -> web.Response:
-        refusal = listener.identity(request)
-        if refusal is not None:
-            return listener.refuse(request, refusal)
         text = exposition(sessions()) + more()
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
-    listener.app.router.add_get(path, answer)
+    listener.app.router.add_get(path, listener.guarded(answer))

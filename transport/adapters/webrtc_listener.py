@@ -57,11 +57,11 @@ class WebRtcListener(HttpListener):
         for server in self._ice_servers:
             ice_server(server)
         self._endpoints: dict[str, WebRtcEndpoint] = {}
-        self.app.router.add_post(path, self._answer)
-        self.app.router.add_delete(f"{path}/{{session}}", self._delete)
+        self.app.router.add_post(path, self.guarded(self._answer))
+        self.app.router.add_delete(f"{path}/{{session}}", self.guarded(self._delete))
 
     async def _answer(self, request: web.Request) -> web.Response:
-        refusal = self._refusal(request)
+        refusal = self.room() if request.content_type == _SDP else _WRONG_TYPE
         if refusal is not None:
             return self.refuse(request, refusal)
         with self._sessions.opening():
@@ -79,12 +79,6 @@ class WebRtcListener(HttpListener):
         headers = {"Location": f"{self._path}/{name}"}
         return web.Response(status=201, text=answer, content_type=_SDP, headers=headers)
 
-    def _refusal(self, request: web.Request) -> Refusal | None:
-        refusal = self.identity(request)
-        if refusal is None and request.content_type != _SDP:
-            refusal = _WRONG_TYPE
-        return refusal or self.room()
-
     async def _negotiate(self, offer: str) -> tuple[WebRtcEndpoint, str]:
         endpoint = WebRtcEndpoint(self._ice_servers)
         try:
@@ -100,9 +94,6 @@ class WebRtcListener(HttpListener):
         await self._on_endpoint(endpoint)
 
     async def _delete(self, request: web.Request) -> web.Response:
-        refusal = self.identity(request)
-        if refusal is not None:
-            return self.refuse(request, refusal)
         endpoint = self._endpoints.get(request.match_info["session"])
         if endpoint is None:
             return self.refuse(request, _UNKNOWN)

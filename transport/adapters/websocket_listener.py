@@ -45,14 +45,11 @@ class WebSocketListener(HttpListener):
         admission = Admission(host, token=token, max_sessions=max_sessions, offers_per_second=offers_per_second)
         super().__init__(host, port, admission, read_timeout=read_timeout, ssl=ssl)
         self._on_endpoint, self._open_timeout = on_endpoint, open_timeout
-        self.app.router.add_get(path, self._answer)
+        self.app.router.add_get(path, self.guarded(self._answer))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         websocket = web.WebSocketResponse(timeout=_CLOSE_TIMEOUT, max_msg_size=MAX_MESSAGE, compress=False)
-        refusal = self.identity(request)
-        if refusal is None and not websocket.can_prepare(request).ok:
-            refusal = _NO_WEBSOCKET
-        refusal = refusal or self.room()
+        refusal = self.room() if websocket.can_prepare(request).ok else _NO_WEBSOCKET
         if refusal is not None:
             return self.refuse(request, refusal)
         with self._sessions.opening():

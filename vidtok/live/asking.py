@@ -16,7 +16,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from transport.adapters.http_listener import HttpListener
 from vidtok.errors import ModelError
@@ -28,6 +28,8 @@ from aiohttp import web  # isort: skip - after our own, which says what is missi
 MOST_TEXT = 400
 BEAT_S = 15.0  # of silence, until a client that waits for notices is told that we are still here
 LOOK_S = 0.5  # between two looks at whether it still waits
+
+_Told = TypeVar("_Told")
 
 
 class Asked(Protocol):
@@ -50,30 +52,21 @@ def add_questions(listener: HttpListener, asked: Asked) -> None:
     """Answer questions about streams; before `start`."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        refusal = listener.identity(request)
-        if refusal is not None:
-            return listener.refuse(request, refusal)
         name, text = _question(await listener.body(request), list(asked.streams()))
-        async with aclosing(asked.ask(name, text)) as words:
-            return await _tell(request, name, _answering(name, words, asked))
+        async with aclosing(asked.ask(name, text)) as words, aclosing(_while_heard(request, words)) as heard:
+            return await _tell(request, name, _answering(name, heard, asked))
 
     async def tell_me(request: web.Request) -> web.StreamResponse:
-        refusal = listener.identity(request)
-        if refusal is not None:
-            return listener.refuse(request, refusal)
         name, text = _question(await listener.body(request), list(asked.streams()))
-        async with aclosing(asked.notices(name, text)) as notices:
-            return await _tell(request, name, _noticing(request, notices))
+        async with aclosing(asked.notices(name, text)) as notices, aclosing(_while_heard(request, notices)) as heard:
+            return await _tell(request, name, _noticing(heard))
 
     async def listed(request: web.Request) -> web.Response:
-        refusal = listener.identity(request)
-        if refusal is not None:
-            return listener.refuse(request, refusal)
         return web.json_response({"streams": [{"name": name, **about} for name, about in asked.streams().items()]})
 
-    listener.app.router.add_post("/ask", answer)
-    listener.app.router.add_post("/tell-me", tell_me)
-    listener.app.router.add_get("/streams", listed)
+    listener.app.router.add_post("/ask", listener.guarded(answer))
+    listener.app.router.add_post("/tell-me", listener.guarded(tell_me))
+    listener.app.router.add_get("/streams", listener.guarded(listed))
 
 
 def _question(body: str, streams: list[str]) -> tuple[str, str]:
@@ -93,35 +86,40 @@ def _question(body: str, streams: list[str]) -> tuple[str, str]:
 
 
 async def _answering(
-    name: str, words: AsyncIterator[str | Answer], asked: Asked
+    name: str, words: AsyncIterator[str | Answer | None], asked: Asked
 ) -> AsyncGenerator[dict[str, object], None]:
     async for word in words:
         if isinstance(word, Answer):
             yield {"answer": word.text, "sure": round(word.sure, 3), "looked": asked.looked(name, word)}
-        else:
+        elif word is not None:
             yield {"word": word}
 
 
-async def _noticing(
-    request: web.Request, notices: AsyncGenerator[Notice, None]
-) -> AsyncGenerator[dict[str, object] | None, None]:
-    """What is noticed, until nobody listens; None at once and whenever nothing was for a while."""
+async def _noticing(notices: AsyncIterator[Notice | None]) -> AsyncGenerator[dict[str, object] | None, None]:
+    """What is noticed; None at once and whenever nothing was for a while."""
     yield None
-    coming, silent_s = asyncio.ensure_future(anext(notices, None)), 0.0
+    silent_s = 0.0
+    async for notice in notices:
+        silent_s = silent_s + LOOK_S if notice is None else 0.0
+        if notice is not None:
+            yield {"condition": notice.condition, "capture_ms": notice.capture_ms, "sure": round(notice.sure, 3)}
+        elif silent_s >= BEAT_S:
+            silent_s = 0.0
+            yield None
+
+
+async def _while_heard(request: web.Request, told: AsyncGenerator[_Told, None]) -> AsyncGenerator[_Told | None, None]:
+    """What is told, until nobody listens; None wherever LOOK_S have passed without."""
+    coming = asyncio.ensure_future(anext(told, None))
     try:
         while request.transport is not None and not request.transport.is_closing():
-            done, _ = await asyncio.wait((coming,), timeout=LOOK_S)
-            silent_s += LOOK_S
-            if not done:
-                if silent_s >= BEAT_S:
-                    silent_s = 0.0
-                    yield None
+            if not (await asyncio.wait((coming,), timeout=LOOK_S))[0]:
+                yield None
                 continue
-            notice, silent_s = coming.result(), 0.0
-            if notice is None:
+            if (value := coming.result()) is None:
                 return
-            yield {"condition": notice.condition, "capture_ms": notice.capture_ms, "sure": round(notice.sure, 3)}
-            coming = asyncio.ensure_future(anext(notices, None))
+            yield value
+            coming = asyncio.ensure_future(anext(told, None))
     finally:
         coming.cancel()
         await asyncio.wait((coming,))

@@ -1,6 +1,6 @@
 """The edge over a real link: films a source at its own pace and sends it to a server.
 
-source --(thread)--> newest frame --> Sender --> Connection --> WebRTC
+source --(thread)--> newest frame --> Sender --> Uplink --> WebRTC
 """
 
 from __future__ import annotations
@@ -8,31 +8,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edge_gate.budget import LATE_S
 from edge_gate.source import Frame, Source
-from transport.adapters.connection import Connection
 from transport.adapters.endpoint import Endpoint
 from transport.adapters.registry import connect
 from transport.errors import ConnectionClosed, PeerError
-from transport.events import BaseLost, Closed, Connected, Resumed, Suspended
 from transport.session import Session
-from transport.states import Role, State
+from transport.states import Role
 from transport.trace import Trace
 from vidtok.canvas import Grid
 from vidtok.entropy import load_tables
 from vidtok.live.link import LIVE, codec_hash
 from vidtok.live.sender import SendConfig, Sender, Step, hello
+from vidtok.live.uplink import Again, Uplink
 from vidtok.tokenizer.edge import EdgeEncoder, load_info
-
-# Connects to the same server once more.
-Again = Callable[[], Awaitable[Endpoint]]
-
-_FIRST_RETRY_S, _LAST_RETRY_S = 0.25, 4.0
 
 # Told of every frame that was sent: the frame, when it was filmed (seconds of the session), what became of it.
 OnStep = Callable[[Frame, float, Step], None]
@@ -116,8 +110,6 @@ class Edge:
         self._tables, self._info = load_tables(), load_info()
         self._encoder = EdgeEncoder()
         self._encoder(np.zeros((self.grid.height, self.grid.width, 3), np.uint8))  # the first run is slow: not live
-        self._welcome, self._resumed = asyncio.Event(), asyncio.Event()
-        self._closed: Closed | None = None
 
     async def run(self, endpoint: Endpoint, on_step: OnStep | None = None, again: Again | None = None) -> None:
         """Send the whole source; PeerError when the other end refuses or goes away.
@@ -136,54 +128,21 @@ class Edge:
         )
         began = clock()
         sender = self.sender = Sender(self.grid, session, self._encoder, self._info, self._tables, self._config)
-        async with Connection(session, endpoint) as connection:
-            listening = asyncio.create_task(self._listen(connection, sender, again))
-            try:
-                await self._welcomed()
-                async for frame, filmed in self._paced(clock):
-                    self._check_open()
-                    busy = time.process_time()
-                    sender.look(frame.pixels, filmed - began)
-                    step = sender.tell(filmed - began, clock())
-                    connection.flush()
-                    total = session.bytes_sent + session.bytes_received
-                    self.tally.add(filmed - began, step, total, time.process_time() - busy)
-                    if on_step is not None:
-                        on_step(frame, filmed - began, step)
-            finally:
-                listening.cancel()
 
-    async def _listen(self, connection: Connection, sender: Sender, again: Again | None) -> None:
-        rejoining: asyncio.Task[None] | None = None
-        async for event in connection.events():
-            if isinstance(event, Suspended) and again is not None:
-                if rejoining is not None:
-                    rejoining.cancel()
-                self._resumed.clear()
-                rejoining = asyncio.create_task(_rejoin(connection, again, self._resumed))
-            if isinstance(event, Resumed):
-                self._resumed.set()
-            elif isinstance(event, Connected):
-                self._welcome.set()
-            elif isinstance(event, Closed):
-                self._closed = event
-                self._welcome.set()
-                if rejoining is not None:
-                    rejoining.cancel()
-            sender.on_event(event)
-            if isinstance(event, BaseLost) and connection.session.state is State.OPEN:
-                self.tally.add_again(sender.again(connection.clock()))
-                connection.flush()
+        def tell_again(now: float) -> None:
+            self.tally.add_again(sender.again(now))
 
-    async def _welcomed(self) -> None:
-        await self._welcome.wait()
-        self._check_open()
-
-    def _check_open(self) -> None:
-        if self._closed is not None:
-            raise PeerError(
-                f"the server ended the session: {self._closed.reason or 'no reason given'} (code {self._closed.code})"
-            )
+        async with Uplink(session, endpoint, on_event=sender.on_event, tell_again=tell_again, again=again) as uplink:
+            async for frame, filmed in self._paced(clock):
+                uplink.check_open()
+                busy = time.process_time()
+                sender.look(frame.pixels, filmed - began)
+                step = sender.tell(filmed - began, clock())
+                uplink.connection.flush()
+                total = session.bytes_sent + session.bytes_received
+                self.tally.add(filmed - began, step, total, time.process_time() - busy)
+                if on_step is not None:
+                    on_step(frame, filmed - began, step)
 
     async def _paced(self, clock: Callable[[], float]) -> AsyncIterator[tuple[Frame, float]]:
         """Frames with the clock's time at which they were filmed; files play at their own speed.
@@ -204,19 +163,6 @@ class Edge:
                 began = due - frame.time_s
             await asyncio.sleep(max(0.0, due - clock()))
             yield frame, due
-
-
-async def _rejoin(connection: Connection, again: Again, resumed: asyncio.Event) -> None:
-    """Connect anew, more and more patiently, until the other end has greeted or the session has ended."""
-    wait_s = _FIRST_RETRY_S
-    while connection.session.state is State.SUSPENDED:
-        try:
-            await connection.attach(await again())
-            async with asyncio.timeout(_LAST_RETRY_S):  # a new path may be lost as well, before anybody greets on it
-                await resumed.wait()
-        except (PeerError, TimeoutError):
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, _LAST_RETRY_S)
 
 
 def status_line(tally: Tally, step: Step) -> str:

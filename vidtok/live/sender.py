@@ -15,7 +15,7 @@ packet carried is simply news again.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -138,6 +138,7 @@ class Part:
 
     after: Canvas
     payload: bytes
+    tokens: int
 
 
 class Sender:
@@ -230,7 +231,7 @@ class Sender:
             if funds.bits >= SMALL_BITS / 2 and funds.tokens > 1:
                 self._settle(base, view, time_s)
             return self._report(looked, score, None, 0)
-        self.ledger.spend(time_s, _wire_bits(payloads), edits.tokens)
+        self.ledger.spend(time_s, wire_bits(payloads), edits.tokens)
         first = self.session.next_version
         sent = self._send(base, payloads, time_s, now)
         self._floor.sent(range(first, self.session.next_version), time_s)
@@ -296,8 +297,8 @@ class Sender:
             worth = bought.surplus + gist.surplus > price.bit * PACKET_BITS
             if share == 0 or edits.tokens == 0 or not (panned or worth):
                 break
-            payloads = self._payloads(base, edits)
-            if _wire_bits(payloads) <= bits + HEADER_BITS:
+            payloads = in_packets(base, edits, self.session, self._tables)
+            if wire_bits(payloads) <= bits + HEADER_BITS:
                 return edits, payloads
             share *= 0.8
         return edits, []
@@ -388,20 +389,6 @@ class Sender:
             depth=depth,
         )
 
-    def _payloads(self, base: Canvas, edits: Patch) -> list[Part]:
-        """The patch as payloads that each fit a packet; each goes on from the canvas the one before it gives."""
-        limit, count = self.session.max_payload, 1
-        while True:
-            parts, canvas = [], base
-            for number, part in enumerate(split(edits, count)):
-                after = patch(canvas, part, self.session.next_version + number)
-                parts.append(Part(after, encode_payload(canvas, part, self._tables, after)))
-                canvas = after
-            longest = max(len(part.payload) for part in parts)
-            if longest <= limit:
-                return parts
-            count += -(-longest // limit) - 1
-
     # -- sending
 
     def _send(self, base: Canvas, parts: list[Part], time_s: float, now: float) -> int:
@@ -445,7 +432,22 @@ class Sender:
         return Step(canvas.version, looked, score, kind, tokens, sent, canvas.position, canvas.offset, self._alarm)
 
 
-def _wire_bits(parts: list[Part]) -> int:
+def in_packets(base: Canvas, edits: Patch, session: Session, tables: Tables, count: int = 1) -> list[Part]:
+    """The patch in at least `count` parts that each fit a packet; each goes on from the canvas the one before gives."""
+    while True:
+        parts, canvas = [], base
+        for number, part in enumerate(split(edits, count)):
+            after = patch(canvas, part, session.next_version + number)
+            parts.append(Part(after, encode_payload(canvas, part, tables, after), part.tokens))
+            canvas = after
+        longest = max(len(part.payload) for part in parts)
+        if longest <= session.max_payload:
+            return parts
+        count += -(-longest // session.max_payload) - 1
+
+
+def wire_bits(parts: Sequence[Part]) -> int:
+    """What they take with their headers."""
     return sum(len(part.payload) * 8 + HEADER_BITS for part in parts)
 
 

@@ -68,9 +68,6 @@ def add_pictures(listener: HttpListener, canvases: Callable[[], Mapping[str, Can
     pictures = Pictures()
 
     async def answer(request: web.Request) -> web.Response:
-        refusal = listener.identity(request)
-        if refusal is not None:
-            return listener.refuse(request, refusal)
         there, name = canvases(), request.query.get("stream", "")
         pictures.keep(there)
         if name not in there:
@@ -81,4 +78,4 @@ def add_pictures(listener: HttpListener, canvases: Callable[[], Mapping[str, Can
             return web.Response(status=304, headers=headers)
         return web.Response(body=jpeg, content_type="image/jpeg", headers=headers)
 
-    listener.app.router.add_get("/picture", answer)
+    listener.app.router.add_get("/picture", listener.guarded(answer))
