@@ -2,9 +2,12 @@
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV := .venv
 BIN := $(VENV)/bin
-WEB := edge_gate/web
+KERNELS := edge_gate/web/kernels
+CLANG = $(BIN)/python -m ziglang cc -target wasm32-freestanding -O3 -msimd128 -mbulk-memory -ffreestanding -nostdlib -Wall \
+	-DSOURCE='"$(shell sha256sum $(KERNELS)/kernels.c | cut -c 1-64)"' \
+	-Wl,--no-entry -Wl,--export=__heap_base -Wl,--export=made_of -Wl,--strip-all -Wl,-z,stack-size=16384
 
-.PHONY: help demo test fuzz lint format setup clean
+.PHONY: help demo test fuzz lint format setup kernels clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,7 +30,7 @@ format: setup ## put the code into its one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-setup: $(VENV)/.ready $(WEB)/vendor/NOTICE ## the virtual environment with everything in it, and what the page runs on
+setup: $(VENV)/.ready ## the virtual environment with everything in it
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@echo "== setting up $(VENV) (once; a minute or two, most of it downloads)"
@@ -37,9 +40,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@s=$$(date +%s); PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]' && $(BIN)/python -m pip install --quiet --no-deps -c constraints.txt rapidocr-onnxruntime absl-py && $(BIN)/python -m pip install --quiet --no-deps -c constraints.txt 'mediapipe; python_version < "3.13"' && echo "   everything else      $$(( $$(date +%s) - s )) s"
 	@touch $@
 
-$(WEB)/vendor/NOTICE: $(WEB)/package-lock.json $(WEB)/vendor.mjs
-	@if command -v npm >/dev/null; then cd $(WEB) && npm ci --silent --no-audit --no-fund --ignore-scripts && npm run --silent vendor && touch vendor/NOTICE; \
-	else echo "== no npm here: the page will say that it lacks onnxruntime-web; install Node.js 20, then make setup"; fi
+kernels: $(VENV)/.ready ## compile edge_gate/web/kernels/kernels.c for browsers, after a change to it
+	$(BIN)/python -m pip install --quiet -c constraints.txt ziglang
+	$(CLANG) -o $(KERNELS)/kernels.wasm $(KERNELS)/kernels.c
+	$(CLANG) -mrelaxed-simd -o $(KERNELS)/relaxed.wasm $(KERNELS)/kernels.c
 
 clean: ## remove the virtual environment and what was generated
-	rm -rf $(VENV) $(WEB)/vendor $(WEB)/node_modules out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

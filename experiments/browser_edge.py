@@ -195,18 +195,16 @@ def films(args: argparse.Namespace) -> list[Film]:
     return [Film(str(path), path.relative_to(args.clips).as_posix(), args.size, args.fps, seconds) for path in paths]
 
 
-def check(kinds: Sequence[str]) -> None:
+def check() -> None:
     """Raise BenchError where something is missing that the run will need."""
     find_chromium()
     playwright()
-    if "ours" in kinds or "twins" in kinds:
-        browser_edge_twins.check()
 
 
-def run(argv: Sequence[str] | None = None, checked: Callable[[Sequence[str]], None] = check) -> None:
+def run(argv: Sequence[str] | None = None, checked: Callable[[], None] = check) -> None:
     """Command line."""
     args = arguments(argv)
-    checked(args.parts)
+    checked()
     set_surroundings()
     size = "x".join(map(str, args.size))
     rows = Rows(

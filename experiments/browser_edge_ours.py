@@ -188,7 +188,7 @@ async def weigh(reel: Reel, browser: Chromium, serving: Serving) -> Row:
         warm, first_token_s = await _visited(page, serving, reel)
     return {
         "page_cold_bytes": sum(cold.values()),
-        "page_runtime_bytes": below("/vendor/", cold),
+        "page_runtime_bytes": below("/kernels/", cold),
         "page_weights_bytes": below("/weights/", cold),
         "page_warm_bytes": sum(warm.values()),
         "first_token_warm_s": round(first_token_s, 3),

@@ -32,8 +32,6 @@ from vidtok.tokenizer.edge import WEIGHTS, EdgeEncoder, load_info
 from vidtok.tokenizer.fsq import CHANNELS, EDGES, GIST, quantise
 
 EDGE = Path(__file__).parents[1] / "edge_gate"
-NEEDED = ("vendor/ort.wasm.min.mjs", "encoder.js", "network.js", "sender.js")
-INSTALL = "(cd edge_gate/web && npm ci && npm run vendor)"
 TIMEOUT_S = 600.0
 PARTS = {
     "read": "a bitmap's pixels, as the page's worker takes them",
@@ -65,13 +63,6 @@ class Made:
     def codes(self) -> NDArray[np.uint8] | None:
         """The latents as values."""
         return None if self.latents is None else quantise(self.latents)
-
-
-def check() -> None:
-    """Raise BenchError where the browser's edge is not here."""
-    for name in NEEDED:
-        if not (EDGE / "web" / name).is_file():
-            raise BenchError(f"edge_gate/web/{name}: no such file; what the page runs on comes with {INSTALL}")
 
 
 # Python
@@ -126,7 +117,7 @@ class Again:
 def in_python(frames: Sequence[Frame], size: tuple[int, int], seen: Sequence[Made] | None = None) -> list[Made]:
     """A clip through Python's edge; with `seen`, as another edge's encoder saw it."""
     session, again = AtOnce(SessionConfig().max_payload), Again(seen or ())
-    encoder: Any = EdgeEncoder(cells="encoder_wasm.onnx") if seen is None else again
+    encoder: Any = EdgeEncoder() if seen is None else again
     sender = Sender(Grid(*size), session, encoder, load_info(), load_tables())  # type: ignore[arg-type]
     out = []
     for again.now, frame in enumerate(frames):
@@ -141,7 +132,6 @@ def in_python(frames: Sequence[Frame], size: tuple[int, int], seen: Sequence[Mad
 
 async def in_browser(frames: Sequence[Frame], size: tuple[int, int], fps: float, browser: Chromium) -> list[Made]:
     """The same through the browser's."""
-    check()
     grid, seen = Grid(*size), dict[int, bytes]()
 
     async def frame(request: web.Request) -> web.Response:

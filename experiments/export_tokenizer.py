@@ -182,9 +182,8 @@ def to_integers(
     path: Path,
     samples: list[dict[str, np.ndarray]],
     floats: Callable[[list[str]], list[str]] = lambda names: [],
-    ranges: dict[str, Any] | None = None,
 ) -> None:
-    """The same network in 8-bit integers, weights by channel, ranges from the samples or as given by name.
+    """The same network in 8-bit integers, ranges from the samples; weights in 7, by channel, refitted.
 
     `floats` says which convolutions, of all their names in order, stay in floats.
     """
@@ -212,8 +211,8 @@ def to_integers(
     quantize_static(
         str(ready), str(path), Reader(), QuantFormat.QOperator, activation_type=QuantType.QUInt8, per_channel=True,
         nodes_to_exclude=floats(convolutions), calibrate_method=CalibrationMethod.Percentile,
-        op_types_to_quantize=["Conv", "Add", "Clip", "Relu"], 
-        extra_options={"CalibPercentile": 99.99, "TensorQuantOverrides": ranges or {}},
+        op_types_to_quantize=["Conv", "Add", "Clip", "Relu"],
+        extra_options={"CalibPercentile": 99.99},
     )  # fmt: skip
     settle_sums(path)
     refit(path, ready, samples)
@@ -235,7 +234,11 @@ def settle_sums(path: Path) -> None:
     for node in adds:
         first_of = next((chain[name] for name in (node.input[1], node.input[4]) if name in chain), node.input[6])
         chain[node.input[6]] = first_of
-    scale = {name: float(onnx.numpy_helper.to_array(t)) for name, t in stored.items() if name.endswith("_scale") and not t.dims}
+    scale = {
+        name: float(onnx.numpy_helper.to_array(t))
+        for name, t in stored.items()
+        if name.endswith("_scale") and not t.dims
+    }
     widest = {at: max(scale[name] for name in chain if chain[name] == at) for at in chain.values()}
     new = {name: _short(widest[at]) for name, at in chain.items()}
     for node in adds:

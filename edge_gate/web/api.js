@@ -32,7 +32,7 @@ export class Refused extends Error {
  */
 
 /** @typedef {{ name: string, source: string, width: number, height: number, fps: number }} StreamInfo */
-/** @typedef {{ token: boolean, runtime: boolean, answers: boolean, ice: string[] }} About */
+/** @typedef {{ token: boolean, answers: boolean, ice: string[] }} About */
 
 /** Where paths for sessions are asked for. */
 const OFFER = "/offer";

@@ -5,10 +5,10 @@
 //   GET frame/K --> ImageBitmap --> pixels --> Sender: look, tell --> POST seen/K: the latents of every cell, the gist
 //                                                             +----> postMessage(times, payloads)
 
-import * as ort from "./edge/vendor/ort.wasm.min.mjs";
 import { EdgeEncoder } from "./edge/encoder.js";
 import { Tables } from "./edge/entropy.js";
 import { makeGrid } from "./edge/canvas.js";
+import { build, Network } from "./edge/nets.js";
 import { GateNetwork } from "./edge/network.js";
 import { Sender } from "./edge/sender.js";
 
@@ -70,13 +70,13 @@ async function bitmap(path, width, height) {
 }
 
 async function film({ width, height, fps, count, maxPayload }) {
-  ort.env.wasm.numThreads = 1;
-  ort.env.wasm.wasmPaths = new URL("./edge/vendor/", import.meta.url).href;
+  const kernels = await WebAssembly.compile(await bytes(`edge/kernels/${build()}.wasm`));
   const at = (name) => bytes(`weights/${name}`);
   const json = async (name) => JSON.parse(new TextDecoder().decode(await at(name)));
   const about = await json("tokenizer.json");
-  const encoder = await EdgeEncoder.load(ort, { encoder: await at("encoder.onnx"), gist: await at("gist.onnx") });
-  const network = await GateNetwork.load(ort, await at("gate.onnx"), (await json("gate.json")).wake);
+  const gists = new Network(kernels, await at("gist.onnx"));
+  const encoder = new EdgeEncoder(new Network(kernels, await at("encoder.onnx"), true), gists);
+  const network = new GateNetwork(new Network(kernels, await at("gate.onnx")), (await json("gate.json")).wake);
   const timer = new Timer();
   let gist = new Float32Array(0);
   const whole = encoder.gist.bind(encoder);

@@ -250,12 +250,12 @@ def test_a_browser_without_what_it_takes_is_told_so(server: Served, tabs: Tabs, 
     tab.page.context.close()
 
 
-def test_a_server_without_the_runtime_is_told_so(server: Served, tabs: Tabs) -> None:
+def test_a_server_that_lacks_the_networks_is_told_so(server: Served, tabs: Tabs) -> None:
     tab = tabs("about:blank", camera=False)
-    tab.page.context.route("**/vendor/**", lambda route: route.fulfill(status=404, body="no"))
+    tab.page.context.route("**/kernels/**", lambda route: route.fulfill(status=404, body="no"))
     tab.page.goto(server.url)
-    tab.wait_says("npm run vendor")
-    tab.picture("9-no-runtime")
+    tab.wait_says("relaxed.wasm")
+    tab.picture("9-no-networks")
     tab.page.context.close()
 
 

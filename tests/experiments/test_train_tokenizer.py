@@ -66,7 +66,6 @@ def test_all_parts_train_resume_and_export(
     parts = {f"{name}.safetensors" for name in ("encoder", "gist", "head", "gist_head", "viewer")}
     assert written == parts | {
         "encoder.onnx",
-        "encoder_wasm.onnx",
         "gist.onnx",
         "viewer.onnx",
         "tokenizer.json",

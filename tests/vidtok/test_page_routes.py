@@ -41,13 +41,12 @@ async def paged(folder: Path = PAGE, token: str | None = None) -> AsyncIterator[
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A page of two files and a runtime."""
+    """A page of two files and kernels."""
     place = tmp_path / "web"
-    (place / "vendor").mkdir(parents=True)
+    (place / "kernels").mkdir(parents=True)
     (place / "index.html").write_text("<!doctype html>" + "a long page " * 100)
     (place / "small.js").write_text("1")
-    (place / "vendor" / "ort.wasm").write_bytes(b"\0asm" + bytes(1000))
-    (place / "vendor" / "ort.wasm.br").write_bytes(b"as if compressed")
+    (place / "kernels" / "some.wasm").write_bytes(b"\0asm" + bytes(1000))
     (tmp_path / "secret.js").write_text("nobody's")
     return place
 
@@ -62,8 +61,8 @@ def test_files_come_in_the_smallest_form_that_is_read(folder: Path) -> None:
             assert gzip.decompress(await small.read()) == await plain.read() == (folder / "index.html").read_bytes()
             tiny = await client.get(url + "/small.js", headers=BROWSER)
             assert "Content-Encoding" not in tiny.headers
-            wasm = await client.get(url + "/vendor/ort.wasm", headers=BROWSER)
-            assert (wasm.headers["Content-Encoding"], await wasm.read()) == ("br", b"as if compressed")
+            wasm = await client.get(url + "/kernels/some.wasm", headers=BROWSER)
+            assert gzip.decompress(await wasm.read()) == b"\0asm" + bytes(1000)
             assert wasm.headers["Content-Type"] == "application/wasm"
 
     run(check)
@@ -88,8 +87,8 @@ def test_no_name_leads_out_of_the_folder(folder: Path) -> None:
     names = (
         "..%2fsecret.js",
         "%2e%2e/secret.js",
-        "vendor",
-        "vendor%2fort.wasm",
+        "kernels",
+        "kernels%2fsome.wasm",
         "notes.txt",
         "none.js",
         "weights/..%2fx",
@@ -121,11 +120,10 @@ def test_the_page_is_told_what_it_meets(folder: Path) -> None:
     async def check() -> None:
         async with paged(folder) as (client, url):
             told = await (await client.get(url + "/about")).json()
-            assert told == {"token": False, "runtime": False, "answers": True, "ice": ICE}
-        (folder / "vendor" / "ort.wasm.min.mjs").write_text("")
+            assert told == {"token": False, "answers": True, "ice": ICE}
         async with paged(folder, "sesame") as (client, url):
             told = await (await client.get(url + "/about")).json()
-            assert told == {"token": True, "runtime": True, "answers": True, "ice": []}  # passwords may be in them
+            assert told == {"token": True, "answers": True, "ice": []}  # passwords may be in them
             told = await (await client.get(url + "/about", headers={"Authorization": "Bearer sesame"})).json()
             assert told["ice"] == ICE
 
@@ -135,11 +133,12 @@ def test_the_page_is_told_what_it_meets(folder: Path) -> None:
 def test_the_page_and_its_weights_are_all_there() -> None:
     names = [path.name for path in PAGE.iterdir() if path.suffix in TYPES]
     assert {"index.html", "style.css", "page.js", "worker.js", "old.js"} <= set(names)
-    weights = ("encoder_wasm.onnx", "gist.onnx", "gate.onnx", "gate.json", "tables.bin", "tokenizer.json")
+    weights = ("encoder.onnx", "gist.onnx", "gate.onnx", "gate.json", "tables.bin", "tokenizer.json")
+    kernels = ("/kernels/kernels.wasm", "/kernels/relaxed.wasm")
 
     async def check() -> None:
         async with paged() as (client, url):
-            for path in ("/", *(f"/{name}" for name in names), *(f"/weights/{name}" for name in weights)):
+            for path in ("/", *(f"/{name}" for name in names), *(f"/weights/{name}" for name in weights), *kernels):
                 answer = await client.get(url + path, headers=BROWSER)
                 assert answer.status == 200, path
             assert (await client.get(url + "/weights/model.safetensors")).status == 404

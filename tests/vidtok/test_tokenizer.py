@@ -43,14 +43,17 @@ def test_torch_and_onnxruntime_agree_on_the_values(encoder: EdgeEncoder, size: t
     assert np.mean(np.array(apart) <= 1) >= 0.999
 
 
-@pytest.mark.parametrize("size", [(256, 256), (368, 208)])
-def test_what_browsers_run_gives_the_same_values(encoder: EdgeEncoder, size: tuple[int, int]) -> None:
-    browsers, same, gist = EdgeEncoder(cells="encoder_wasm.onnx"), [], []
-    for pixels in filmed(size, 3):
-        same.append(np.mean(quantise(encoder(pixels)[:-1, :-1]) == quantise(browsers(pixels)[:-1, :-1])))
-        gist.append(np.mean(quantise(encoder.gist()) == quantise(browsers.gist())))
-    assert np.mean(same) >= 0.88  # two ways of rounding, each as near to the float network as the other
-    assert np.mean(gist) >= 0.88
+def test_the_features_do_not_hang_on_the_order_of_sums() -> None:
+    import onnxruntime
+
+    made = []
+    for level in ("ORT_ENABLE_ALL", "ORT_DISABLE_ALL"):  # other kernels, other layouts: sums in another order
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+        session = onnxruntime.InferenceSession(str(WEIGHTS / "encoder.onnx"), options)
+        pictures = [to_input(torch.from_numpy(pixels[None])).numpy() for pixels in filmed()]
+        made.append([session.run(["features"], {"picture": picture})[0] for picture in pictures])
+    np.testing.assert_array_equal(*made)
 
 
 def test_a_frame_inside_a_moved_grid_fills_the_spare_row_and_column(encoder: EdgeEncoder) -> None:

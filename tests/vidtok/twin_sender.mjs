@@ -113,26 +113,16 @@ class Said {
   }
 }
 
-/** An onnxruntime whose sessions give what they are told to, and remember what they were fed. */
-class FakeOrt {
-  constructor(outputs) {
+/** A network that gives what it is told to, and remembers what it was fed. */
+class Fake {
+  constructor(gives) {
+    this.gives = gives;
     this.fed = [];
-    this.Tensor = class {
-      constructor(type, data, dims) {
-        Object.assign(this, { type, data, dims });
-      }
-    };
-    this.InferenceSession = {
-      create: async (model, options) => ({
-        run: async (feeds) => {
-          const fed = Object.entries(feeds).map(([name, { type, data, dims }]) => {
-            return { model, options, name, type, data: data.slice(), dims: [...dims] };
-          });
-          this.fed.push(...fed);
-          return outputs[model];
-        },
-      }),
-    };
+  }
+
+  async run(inputs) {
+    for (const [name, { data, dims }] of Object.entries(inputs)) this.fed.push({ name, data: data.slice(), dims: [...dims] });
+    return this.gives;
   }
 }
 
@@ -166,15 +156,15 @@ const doing = {
     });
   },
   fake_encode: async ({ pixels, outputs }) => {
-    const ort = new FakeOrt(outputs);
-    const edge = await encoder.EdgeEncoder.load(ort, { encoder: "encoder", gist: "gist" }, { providers: "wasm" });
+    const [cells, gist] = [new Fake(outputs.encoder), new Fake(outputs.gist)];
+    const edge = new encoder.EdgeEncoder(cells, gist);
     const early = await edge.gist().catch((error) => error.message);
-    return { early, latents: await edge.encode(pixels), gist: await edge.gist(), fed: ort.fed };
+    return { early, latents: await edge.encode(pixels), gist: await edge.gist(), fed: [...cells.fed, ...gist.fed] };
   },
   fake_judge: async ({ asked, rows, cols, outputs }) => {
-    const ort = new FakeOrt(outputs);
-    const gate = await network.GateNetwork.load(ort, "gate", 0.5);
-    return { ...(await gate.judge(asked, rows, cols)), wake: gate.wake, fed: ort.fed };
+    const fake = new Fake(outputs.gate);
+    const gate = new network.GateNetwork(fake, 0.5);
+    return { ...(await gate.judge(asked, rows, cols)), wake: gate.wake, fed: fake.fed };
   },
   start: ({ width, height, info, config, learned }) => {
     [session, said] = [new Replayed(), new Said()];

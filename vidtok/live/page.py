@@ -1,11 +1,11 @@
 """The page over HTTP: the browser's edge, its weights and what it needs to run them. No secret is among them.
 
     GET /                      edge_gate/web/index.html, and beside it its style and modules
-    GET /vendor/NAME           onnxruntime-web, as `npm run vendor` put it there
+    GET /kernels/NAME          the arithmetic of its networks
     GET /weights/NAME          encoder, gist, gate, tables: what `vidtok send` runs as well
     GET /scene.webm            the built-in scene, drawn when it is first asked for
-    GET /about                 {"token": asks for one, "runtime": onnxruntime-web is there, "answers": there is a model,
-                                "ice": STUN and TURN servers, for whoever has the token}
+    GET /about                 {"token": asks for one, "answers": there is a model, "ice": STUN and TURN servers, for
+                                whoever has the token}
 
 Whatever a browser loads of this server may load nothing of anybody else's; pages of others cannot put it into theirs.
 """
@@ -24,9 +24,8 @@ from aiohttp import web  # isort: skip - after our own, which says what is missi
 
 EDGE = Path(__file__).parents[2] / "edge_gate"
 PAGE = EDGE / "web"
-RUNTIME = "ort.wasm.min.mjs"
 OF_WEIGHTS = {
-    **{name: WEIGHTS / name for name in ("encoder_wasm.onnx", "gist.onnx", "tables.bin", "tokenizer.json")},
+    **{name: WEIGHTS / name for name in ("encoder.onnx", "gist.onnx", "tables.bin", "tokenizer.json")},
     **{name: EDGE / "weights" / name for name in ("gate.onnx", "gate.json")},
 }
 HEADERS = {
@@ -43,7 +42,7 @@ HEADERS = {
             "frame-ancestors 'none'",
         )
     ),
-    # Both together give the page shared memory, without which WebAssembly has no threads.
+    # Both together keep pages of others out of this one's process, and give it timers that are exact.
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -65,8 +64,8 @@ def add_page(listener: HttpListener, answers: bool, folder: Path = PAGE, ice_ser
     async def beside(request: web.Request) -> web.Response:
         return await _from(files, request, folder)
 
-    async def vendor(request: web.Request) -> web.Response:
-        return await _from(files, request, folder / "vendor")
+    async def kernels(request: web.Request) -> web.Response:
+        return await _from(files, request, folder / "kernels")
 
     async def weights(request: web.Request) -> web.Response:
         path = OF_WEIGHTS.get(request.match_info["name"])
@@ -75,9 +74,8 @@ def add_page(listener: HttpListener, answers: bool, folder: Path = PAGE, ice_ser
         return await files.answer(request, path)
 
     async def about(request: web.Request) -> web.Response:
-        runtime = (folder / "vendor" / RUNTIME).exists()
         ice = list(ice_servers) if listener.identity(request) is None else []  # there may be a password in them
-        told = {"token": listener.admission.asks_for_token, "runtime": runtime, "answers": answers, "ice": ice}
+        told = {"token": listener.admission.asks_for_token, "answers": answers, "ice": ice}
         return web.json_response(told, headers={"Cache-Control": "no-store"})
 
     async def film(_: web.Request) -> web.Response:
@@ -87,7 +85,7 @@ def add_page(listener: HttpListener, answers: bool, folder: Path = PAGE, ice_ser
         ("/", index),
         ("/about", about),
         ("/scene.webm", film),
-        ("/vendor/{name}", vendor),
+        ("/kernels/{name}", kernels),
         ("/weights/{name}", weights),
         ("/{name}", beside),
     ):

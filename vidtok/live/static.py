@@ -1,8 +1,7 @@
 """Files over HTTP: right types, an ETag, and the smallest form that the client reads.
 
-    name --> file --br there and wanted?--> NAME.br
-               |----gzip wanted?----------> NAME.gz, or made here once
-               |--------------------------> as it is
+    name --> file --gzip wanted, and smaller?--> compressed here once
+               |------------------------------> as it is
 
 Clients ask again each time (`no-cache`): an answer of 304 costs next to nothing, and nothing is ever stale.
 """
@@ -26,7 +25,6 @@ TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8",
     ".json": "application/json",
     ".svg": "image/svg+xml",
     ".wasm": "application/wasm",
@@ -34,7 +32,6 @@ TYPES = {
     ".bin": "application/octet-stream",
 }
 WORTH = 0.95  # of its size: what gzip makes no smaller is sent as it is
-_ENDINGS = {"br": ".br", "gzip": ".gz"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ class Files:
     async def _form(self, path: Path, accepted: str) -> _Form:
         names = {part.partition(";")[0].strip() for part in accepted.split(",")}
         changed_ns = path.stat().st_mtime_ns
-        for encoding in ("br", "gzip", None):
+        for encoding in ("gzip", None):
             if encoding is not None and encoding not in names:
                 continue
             form = self._forms.get((path, encoding))
@@ -81,12 +78,8 @@ class Files:
 
 def _read(path: Path, encoding: str | None, changed_ns: int) -> _Form:
     """The file in that encoding; as it is, where it is not to be had or not worth it."""
-    ready = path.with_name(path.name + _ENDINGS[encoding]) if encoding is not None else path
-    if ready.exists():
-        body = ready.read_bytes()
-    else:
-        plain = path.read_bytes()
-        body = gzip.compress(plain, 6, mtime=0) if encoding == "gzip" else plain
-        if encoding == "br" or len(body) > WORTH * len(plain):
-            body, encoding = plain, None
+    plain = path.read_bytes()
+    body = gzip.compress(plain, 6, mtime=0) if encoding == "gzip" else plain
+    if len(body) > WORTH * len(plain):
+        body, encoding = plain, None
     return _Form(changed_ns, body, encoding, f'"{hashlib.sha256(body).hexdigest()[:20]}"')

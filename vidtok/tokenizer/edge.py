@@ -45,12 +45,9 @@ def load_info(folder: Path = WEIGHTS) -> TokenizerInfo:
 
 
 class EdgeEncoder:
-    """Frames to latents. One object serves one size at a time; onnxruntime keeps its buffers.
+    """Frames to latents. One object serves one size at a time; onnxruntime keeps its buffers."""
 
-    `cells` names the file of the network: `encoder_wasm.onnx` is what browsers run.
-    """
-
-    def __init__(self, folder: Path = WEIGHTS, threads: int = 1, cells: str = "encoder.onnx") -> None:
+    def __init__(self, folder: Path = WEIGHTS, threads: int = 1) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -58,7 +55,7 @@ class EdgeEncoder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         sessions = []
-        for path in (folder / cells, folder / "gist.onnx"):
+        for path in (folder / "encoder.onnx", folder / "gist.onnx"):
             if not path.exists():
                 raise WeightsError(f"{path}: no such file; the package's weights are incomplete, reinstall it")
             sessions.append(onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))

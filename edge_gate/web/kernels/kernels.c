@@ -13,6 +13,9 @@
 #define EXPORT(name) __attribute__((export_name(#name))) void name
 #define INLINE static inline __attribute__((always_inline))
 
+/* What this was compiled of, in the result: a test compares. */
+const char made_of[] = SOURCE;
+
 enum {
   ROWS = 6,    /* pixels whose sums are in registers together */
   LANES = 8,   /* channels whose sums are */

@@ -1,0 +1,89 @@
+"""nets.js against onnxruntime: the networks that ship, run in node by the kernels that every browser has."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from edge_gate.scene import Scene
+from vidtok.tokenizer.edge import WEIGHTS
+from vidtok.tokenizer.fsq import quantise
+
+WEB = Path(__file__).parents[2] / "edge_gate" / "web"
+KERNELS = WEB / "kernels"
+GATE = WEB.parent / "weights" / "gate.onnx"
+TWIN = Path(__file__).parent / "twin_nets.mjs"
+Array = NDArray[Any]
+
+
+def in_node(node: str, model: Path, name: str, arrays: list[Array], folder: Path) -> list[dict[str, Array]]:
+    """What nets.js makes of inputs (rows, cols, channels), one after the other: by name, in the same order."""
+    asked = []
+    for k, array in enumerate(arrays):
+        array.tofile(folder / f"{k}.bin")
+        asked.append({"name": name, "file": str(folder / f"{k}.bin"), "dims": array.shape})
+    (folder / "asked.json").write_text(json.dumps(asked))
+    command = [node, TWIN, KERNELS / "kernels.wasm", model, folder / "asked.json", folder / "told.json"]
+    subprocess.run([*command, "bytes"] if arrays[0].dtype == np.int8 else command, check=True)
+    told = json.loads((folder / "told.json").read_text())
+    return [
+        {key: np.array(found["data"], np.float32).reshape(found["dims"]) for key, found in one.items()} for one in told
+    ]
+
+
+def natively(model: Path, name: str, array: Array) -> dict[str, Array]:
+    """What onnxruntime makes of it."""
+    session = onnxruntime.InferenceSession(str(model))
+    names = [output.name for output in session.get_outputs()]
+    made = session.run(names, {name: array.astype(np.float32).transpose(2, 0, 1)[None]})
+    return {
+        key: found[0].transpose(1, 2, 0) if found.ndim == 4 else found for key, found in zip(names, made, strict=True)
+    }
+
+
+@pytest.mark.parametrize("sizes", [[(256, 256), (96, 160), (256, 256)], [(640, 480)], [(32, 32), (224, 64)]])
+def test_encoder_and_gist_make_the_same_values(node: str, sizes: list[tuple[int, int]], tmp_path: Path) -> None:
+    whole = Scene((640, 480), 10.0)
+    frames = [np.ascontiguousarray(whole.frame(20 * k).pixels[:high, :wide]) for k, (wide, high) in enumerate(sizes)]
+    found = in_node(
+        node, WEIGHTS / "encoder.onnx", "picture", [(f.astype(int) - 128).astype(np.int8) for f in frames], tmp_path
+    )
+    wanted = [natively(WEIGHTS / "encoder.onnx", "picture", (f.astype(np.float32) - 127) / 128) for f in frames]
+    for mine, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(mine["features"], theirs["features"])
+        assert np.mean(quantise(mine["latents"]) == quantise(theirs["latents"])) >= 0.9999
+    gists = in_node(node, WEIGHTS / "gist.onnx", "features", [theirs["features"] for theirs in wanted], tmp_path)
+    for whole, theirs in zip(gists, wanted, strict=True):
+        mine = quantise(whole["latents"].ravel())
+        assert (
+            np.mean(mine == quantise(natively(WEIGHTS / "gist.onnx", "features", theirs["features"])["latents"]))
+            >= 0.995
+        )
+
+
+def test_the_gate_judges_alike(node: str, tmp_path: Path) -> None:
+    asked = np.random.default_rng(3).standard_normal((7, 5, 55)).astype(np.float32)
+    (mine,) = in_node(node, GATE, "asked", [asked], tmp_path)
+    np.testing.assert_allclose(mine["said"], natively(GATE, "asked", asked)["said"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", [WEIGHTS / "viewer.onnx", GATE])
+def test_a_network_that_is_not_for_it_is_refused(node: str, model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(model.read_bytes()[:5000] if model == GATE else model.read_bytes())
+    with pytest.raises(subprocess.CalledProcessError):
+        in_node(node, broken, "context", [np.zeros((2, 2, 195), np.float32)], tmp_path)
+
+
+def test_the_kernels_are_compiled_of_their_source() -> None:
+    source = hashlib.sha256((KERNELS / "kernels.c").read_bytes()).hexdigest().encode()
+    for name in ("kernels.wasm", "relaxed.wasm"):
+        assert source in (KERNELS / name).read_bytes(), f"{name} is older than kernels.c: make kernels"
