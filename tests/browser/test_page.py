@@ -250,6 +250,28 @@ def test_a_browser_without_what_it_takes_is_told_so(server: Served, tabs: Tabs, 
     tab.page.context.close()
 
 
+def test_either_build_of_the_kernels_makes_the_same_values(server: Served, tabs: Tabs) -> None:
+    tab = tabs(server.url)
+    told = tab.page.evaluate(
+        """async () => {
+          const { build, Network } = await import("/nets.js");
+          const bytes = async (path) => new Uint8Array(await (await fetch(path)).arrayBuffer());
+          const model = await bytes("/weights/encoder.onnx");
+          const data = Int8Array.from({ length: 64 * 96 * 3 }, (_, at) => (at * 7919) % 251 - 125);
+          const made = [];
+          for (const name of ["kernels", "relaxed"]) {
+            const network = new Network(await WebAssembly.compile(await bytes(`/kernels/${name}.wasm`)), model, true);
+            made.push([...network.run({ picture: { data, dims: [64, 96, 3] } }).latents.data]);
+          }
+          return { build: build(), made };
+        }"""
+    )
+    assert told["build"] == "relaxed"
+    assert told["made"][0] == pytest.approx(told["made"][1], abs=1e-6)
+    assert len(set(told["made"][0])) > 100
+    tab.page.context.close()
+
+
 def test_a_server_that_lacks_the_networks_is_told_so(server: Served, tabs: Tabs) -> None:
     tab = tabs("about:blank", camera=False)
     tab.page.context.route("**/kernels/**", lambda route: route.fulfill(status=404, body="no"))
