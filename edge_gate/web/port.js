@@ -97,7 +97,7 @@ export function lend(endpoint, port) {
  * @implements {Endpoint}
  */
 export class PortEndpoint {
-  /** @type {((data: Uint8Array, waitedS: number) => void) | null} */
+  /** @type {((data: Uint8Array, waitedS?: number) => void) | null} */
   onpacket = null;
   /** @type {((reason: string) => void) | null} */
   onclose = null;

@@ -139,7 +139,7 @@ class Edge {
   #over = false;
   #passed = 0;
 
-  /** @param {any} command @param {Parts} made */
+  /** @param {any} command @param {Parts} parts */
   constructor({ run, film, caps, paths }, parts) {
     this.#run = run;
     this.#caps = caps;
