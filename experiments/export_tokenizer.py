@@ -260,15 +260,14 @@ def _short(number: float) -> float:
 def settle_floats(path: Path, part: str) -> None:
     """Round weights of float convolutions, and the numbers between them, until every sum of them has 24 bits.
 
-    What comes in has steps of 1/128 and lies between -1 and 1; what goes from one to the next is rounded to 1/256.
+    What comes in has steps of 1/128 and lies between -1 and 1; what goes from one to the next is rounded to 1/256, by
+    adding a large number and taking it away again: convolutions do it, since onnxruntime lays maps out for them.
     """
     import onnx
 
     model = onnx.load(str(path))
     graph = model.graph
     stored = {t.name: t for t in graph.initializer}
-    magic = onnx.numpy_helper.from_array(np.array(1.5 * 2**23 / STEPS, np.float32), "steps")
-    graph.initializer.append(magic)
     step, most = 1 / 128, 1.0
     for node in [node for node in graph.node if node.op_type == "Conv" and part in node.name]:
         weight, bias = (onnx.numpy_helper.to_array(stored[name]).astype(np.float64) for name in node.input[1:])
@@ -281,11 +280,17 @@ def settle_floats(path: Path, part: str) -> None:
         step, most = 1 / STEPS, 6.0
         clip = next((at for at in graph.node if at.op_type == "Clip" and at.input[0] == node.output[0]), None)
         if clip is not None:
-            ready = clip.output[0]
-            clip.output[0] = ready + "/clipped"
+            ready, large = clip.output[0], np.full(len(weight), 1.5 * 2**23 / STEPS, np.float32)
+            names = [f"{ready}/{name}" for name in ("clipped", "one", "up", "shifted", "down")]
+            clip.output[0], one, up, shifted, down = names
+            for name, numbers in {one: np.ones((len(weight), 1, 1, 1), np.float32), up: large, down: -large}.items():
+                graph.initializer.append(onnx.numpy_helper.from_array(numbers, name))
             place = list(graph.node).index(clip) + 1
-            graph.node.insert(place, onnx.helper.make_node("Add", [clip.output[0], "steps"], [ready + "/shifted"]))
-            graph.node.insert(place + 1, onnx.helper.make_node("Sub", [ready + "/shifted", "steps"], [ready]))
+            for at, (start, by, end) in enumerate(((clip.output[0], up, shifted), (shifted, down, ready))):
+                node = onnx.helper.make_node(
+                    "Conv", [start, one, by], [end], end, group=len(weight), kernel_shape=[1, 1]
+                )
+                graph.node.insert(place + at, node)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
 

@@ -2,8 +2,8 @@
 /**
  * A graph made ready: what can be worked out beforehand is, and layers do what follows them.
  *
- *     Conv, Clip, + steps, - steps  -->  one layer that gives whole numbers of a step
- *     Conv, QuantizeLinear          -->  one that gives bytes
+ *     Conv, Clip, + a large number, - the same  -->  one layer that gives whole numbers of a step
+ *     Conv, QuantizeLinear                      -->  one that gives bytes
  */
 
 /** @typedef {import("./onnx.js").Step} Step */
@@ -43,10 +43,10 @@ export function folded(graph, bytes) {
       gone.add(layer);
     } else if (layer.op === "Conv") {
       const limit = reader(layer.outputs[0], "Clip") ?? reader(layer.outputs[0], "Relu");
-      const plus = limit && reader(limit.outputs[0], "Add");
-      const minus = plus && reader(plus.outputs[0], "Sub");
+      const plus = limit && reader(limit.outputs[0], "Conv");
+      const minus = plus && reader(plus.outputs[0], "Conv");
       const whole = reader(layer.outputs[0], "QuantizeLinear");
-      const shift = plus && minus && plus.inputs[1] === minus.inputs[1] ? number(plus.inputs[1]) : undefined;
+      const shift = plus && minus && added(plus, stored) === -added(minus, stored) ? added(plus, stored) : undefined;
       const follow = whole ? [whole] : shift ? [limit, plus, minus] : limit ? [limit] : [];
       const [low, most] = limit?.op === "Clip" ? limit.inputs.slice(1).map(number) : [limit ? 0 : -NEVER, NEVER];
       const gives = shift ? shift / SHIFT : undefined;
@@ -61,6 +61,13 @@ export function folded(graph, bytes) {
     if (framed && deep && deep.attributes.group > 1) layer.attributes.frame = deep.attributes.pads;
   }
   return { ...graph, stored, steps: graph.steps.filter((step) => !gone.has(step)) };
+}
+
+/** What a layer adds to every number, if it does nothing else. @param {Step} layer @param {Map<string, Stored>} stored */
+function added(layer, stored) {
+  const [weights, bias] = layer.inputs.slice(1).map((name) => stored.get(name)?.data ?? new Float32Array());
+  const nothing = weights.length === layer.attributes.group && weights.every((/** @type {number} */ weight) => weight === 1);
+  return nothing && bias.length > 0 && bias.every((/** @type {number} */ by) => by === bias[0]) ? bias[0] : NaN;
 }
 
 /** Numbers stored in 8 bits, a scale a row. @param {Stored[]} parts @returns {Stored} */

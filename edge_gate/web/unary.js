@@ -33,7 +33,7 @@ function nearest(x) {
   return fround(fround(x + SHIFTED) - SHIFTED);
 }
 
-/** By the names that ONNX has for them. @type {Record<string, (x: number, y: number, z: number) => number>} */
+/** By the names that ONNX has for them. @type {Record<string, (...numbers: number[]) => number>} */
 export const UNARY = {
   Add: (x, y) => fround(x + y),
   Clip: (x, low, high) => Math.min(Math.max(x, low), high),
