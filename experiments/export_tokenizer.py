@@ -3,10 +3,8 @@
     python -m experiments.export_tokenizer --run runs/tokenizer --images DIR --out vidtok/weights
 
 Weights are rounded to 16 bits first. The edge's encoder computes in 8-bit integers, ranges calibrated on photographs,
-all but its first layers, whose few channels cannot bear it, and its last, which give the latents. Whatever is summed
-in floats before the last layers is rounded so that no sum of it is ever rounded again: then the order of summing does
-not matter, and every machine and browser makes the same values. Weights have 7 bits, so that no processor's sums of
-16 bits overflow, and browsers' dot products take them.
+all but its last layers, which give the latents. Nothing is summed in floats before them, and what is added has scales
+that are never rounded: so every machine and browser makes the same values.
 """
 
 from __future__ import annotations
@@ -42,9 +40,8 @@ from vidtok.tokenizer.networks import (
 )
 from vidtok.tokenizer.store import load_encoder, load_gist, load_gist_head, load_head, load_viewer, save_half
 
-CALIBRATED = 32  # photographs
+CALIBRATED = 64  # photographs
 PACKED = 4096  # numbers from which a tensor is stored in 8 bits
-STEPS = 256  # in one, of the numbers between the encoder's first layers
 GIST_CELLS = 2  # levels that cells hold where the gist's worth is measured
 
 
@@ -78,8 +75,7 @@ def main() -> None:
     samples = [{"picture": x.numpy()} for x in calibration(pictures)]
     export_onnx(load_encoder(args.out), args.out / "encoder.onnx", ["latents", "features"], picture=(1, 3, 64, 64))
     features = through(args.out / "encoder.onnx", "features", samples)
-    to_integers(args.out / "encoder.onnx", samples, lambda names: first(names, "/front/", 3) + giving_latents(names))
-    settle_floats(args.out / "encoder.onnx", "/front/")
+    to_integers(args.out / "encoder.onnx", samples, giving_latents)
     export_onnx(gist.eval(), args.out / "gist.onnx", ["latents"], features=(1, FEATURES, 4, 4))
     to_integers(args.out / "gist.onnx", features)
     pack(args.out / "gist.onnx")
@@ -167,11 +163,6 @@ def through(path: Path, output: str, samples: list[dict[str, np.ndarray]]) -> li
     return [{output: session.run([output], sample)[0]} for sample in samples]
 
 
-def first(names: list[str], part: str, count: int) -> list[str]:
-    """So many of the layers whose name has `part`."""
-    return [name for name in names if part in name][:count]
-
-
 def giving_latents(names: list[str]) -> list[str]:
     """The layers that the latents come out of."""
     return [name for name in names if name.endswith(("squeeze/linear/Conv", "squeeze/narrow/Conv", "narrow.3/Conv"))]
@@ -255,44 +246,6 @@ def _short(number: float) -> float:
     """The least number of 16 bits that is no smaller."""
     part, power = math.frexp(number)
     return math.ldexp(math.ceil(part * 2**16), power - 16)
-
-
-def settle_floats(path: Path, part: str) -> None:
-    """Round weights of float convolutions, and the numbers between them, until every sum of them has 24 bits.
-
-    What comes in has steps of 1/128 and lies between -1 and 1; what goes from one to the next is rounded to 1/256, by
-    adding a large number and taking it away again: convolutions do it, since onnxruntime lays maps out for them.
-    """
-    import onnx
-
-    model = onnx.load(str(path))
-    graph = model.graph
-    stored = {t.name: t for t in graph.initializer}
-    step, most = 1 / 128, 1.0
-    for node in [node for node in graph.node if node.op_type == "Conv" and part in node.name]:
-        weight, bias = (onnx.numpy_helper.to_array(stored[name]).astype(np.float64) for name in node.input[1:])
-        widest = np.abs(weight).reshape(len(weight), -1).sum(1) * most + np.abs(bias)
-        fine = 2.0 ** np.floor(np.log2(2**23 * step / widest))  # steps of a weight in one
-        rounded = np.rint(weight * fine.reshape(-1, 1, 1, 1)) / fine.reshape(-1, 1, 1, 1)
-        whole = np.rint(bias * fine / step) * step / fine
-        for name, numbers in zip(node.input[1:], (rounded, whole), strict=True):
-            stored[name].CopyFrom(onnx.numpy_helper.from_array(numbers.astype(np.float32), name))
-        step, most = 1 / STEPS, 6.0
-        clip = next((at for at in graph.node if at.op_type == "Clip" and at.input[0] == node.output[0]), None)
-        if clip is not None:
-            ready, large = clip.output[0], np.full(len(weight), 1.5 * 2**23 / STEPS, np.float32)
-            names = [f"{ready}/{name}" for name in ("clipped", "one", "up", "shifted", "down")]
-            clip.output[0], one, up, shifted, down = names
-            for name, numbers in {one: np.ones((len(weight), 1, 1, 1), np.float32), up: large, down: -large}.items():
-                graph.initializer.append(onnx.numpy_helper.from_array(numbers, name))
-            place = list(graph.node).index(clip) + 1
-            for at, (start, by, end) in enumerate(((clip.output[0], up, shifted), (shifted, down, ready))):
-                node = onnx.helper.make_node(
-                    "Conv", [start, one, by], [end], end, group=len(weight), kernel_shape=[1, 1]
-                )
-                graph.node.insert(place + at, node)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
 
 
 def measure_sensitivity(tower: Tower, folder: Path, pictures: list[np.ndarray], batches: int) -> dict[str, list[float]]:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 Floats = NDArray[np.float64]
 
 WIDEST = 63  # weight: 7 bits, so that no processor's sums of 16 bits overflow, and browsers' dot products take them
-PLACES = 12_000  # that a layer is fitted on
+PLACES = 24_000  # that a layer is fitted on
 HELD = 0.02  # how strongly weights are held where they were, of the inputs' mean power
 
 

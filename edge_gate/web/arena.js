@@ -5,7 +5,7 @@ const EDGE = 64; // every map begins at a multiple of it, and has as much to spa
 
 /**
  * @typedef {object} Plane pixels of channels
- * @property {"bytes" | "shorts" | "floats"} kind
+ * @property {"bytes" | "floats"} kind
  * @property {number} rows
  * @property {number} cols
  * @property {number} channels
@@ -21,7 +21,7 @@ const EDGE = 64; // every map begins at a multiple of it, and has as much to spa
  */
 
 /** Bytes of a number. */
-export const SIZES = { bytes: 1, shorts: 2, floats: 4 };
+export const SIZES = { bytes: 1, floats: 4 };
 
 /** @param {Plane} map */
 export function bytesOf(map) {

@@ -4,12 +4,12 @@
  *
  *     .onnx --readOnnx--> graph --folded--> layers, weights packed --for a size--> Plan: calls of kernels/kernels.c
  *
- * The values are onnxruntime's, whatever the machine: sums are of integers, or of floats that are never rounded. Only the
- * operators of our own networks are here; another network is told so.
+ * The values are onnxruntime's, whatever the machine: sums are of integers, but for the last. Only the operators of our own
+ * networks are here; another network is told so.
  */
 
 import { bytesOf, place, SIZES } from "./arena.js";
-import { exact, folded } from "./fold.js";
+import { folded } from "./fold.js";
 import { readOnnx } from "./onnx.js";
 import { Plan, unknown } from "./plan.js";
 
@@ -54,12 +54,11 @@ export class Network {
   /**
    * @param {WebAssembly.Module} kernels
    * @param {Uint8Array} model an ONNX file
-   * @param {boolean} [bytes] whether its inputs are bytes of a picture
    */
-  constructor(kernels, model, bytes = false) {
+  constructor(kernels, model) {
     this.#kernels = new WebAssembly.Instance(kernels).exports;
     this.#base = this.#kernels.__heap_base.value;
-    this.#graph = folded(readOnnx(model), bytes);
+    this.#graph = folded(readOnnx(model));
     for (const step of this.#graph.steps) if (/Conv|Gemm/.test(step.op)) this.#weights.set(step, this.#packed(step));
     this.#planned = this.#base;
   }
@@ -111,9 +110,6 @@ export class Network {
     if (!integer) {
       const bias = new Float32Array(outputs + 8);
       if (step.inputs[2]) bias.set(this.#constant(step.inputs[2], step).data);
-      const { step: inputStep, most, then } = step.attributes;
-      const layer = inputStep ? exact(pixels, bias, outputs, deep, inputStep, most, then.gives ?? 1) : null;
-      if (layer && (then.gives || then.scale)) return { ...common, ...this.#packedWide(layer, outputs, deep) };
       let weights = this.#stored(pixels);
       if (!deep) {
         const from = weights;
@@ -148,19 +144,6 @@ export class Network {
     return { ...common, weights, ...numbers };
   }
 
-  /** @param {{ whole: Int16Array, scales: Float32Array, offsets: Int32Array }} layer @param {number} outputs @param {boolean} deep */
-  #packedWide({ whole, scales, offsets }, outputs, deep) {
-    let weights;
-    if (deep) weights = this.#stored(inColumns(whole, outputs));
-    else {
-      const from = this.#stored(whole);
-      const inputs = whole.length / outputs;
-      weights = this.#keep(Math.ceil(outputs / 8) * 8 * (inputs + 2) * 2);
-      this.#kernels.pack_wide(weights, from, outputs, inputs);
-    }
-    return { isWide: true, weights, scales: this.#stored(scales), offsets: this.#stored(offsets) };
-  }
-
   /** @param {string} name @param {Step} step @returns {any} */
   #constant(name, step) {
     const found = this.#graph.stored.get(name);
@@ -193,19 +176,6 @@ function byPixel(data, outputs, each, pixels) {
   for (let of = 0, to = 0; of < outputs; of++) {
     for (let pixel = 0; pixel < pixels; pixel++) {
       for (let at = 0; at < each; at++) out[to++] = data[(of * each + at) * pixels + pixel];
-    }
-  }
-  return out;
-}
-
-/** A depthwise kernel of three rows and columns, by eight channels: see deepwise_wide. @param {Int16Array} whole @param {number} channels */
-function inColumns(whole, channels) {
-  const out = new Int16Array(channels * 12);
-  for (let channel = 0; channel < channels; channel++) {
-    for (let col = 0; col < 3; col++) {
-      const [block, half, lane] = [channel >> 3, (channel >> 2) & 1, channel & 3];
-      const at = ((block * 3 + col) * 4 + half) * 8 + 2 * lane;
-      for (let row = 0; row < 3; row++) out[at + (row === 2 ? 16 : row)] = whole[(row * 3 + col) * channels + channel];
     }
   }
   return out;

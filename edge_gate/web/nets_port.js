@@ -18,7 +18,7 @@ export class Nets {
   build = "";
 
   /**
-   * @param {Record<string, { model: Uint8Array, bytes?: boolean }>} models by name; the bytes are handed over
+   * @param {Record<string, Uint8Array>} models ONNX files by name; they are handed over
    * @returns {Promise<Nets>}
    */
   static async open(models) {
@@ -32,7 +32,7 @@ export class Nets {
     nets.#thread.onerror = (event) => {
       for (const { reject } of nets.#asked.values()) reject(new Error(event.message || "the networks' thread did not start"));
     };
-    nets.build = await nets.#ask({ models }, Object.values(models).map(({ model }) => model.buffer));
+    nets.build = await nets.#ask({ models }, Object.values(models).map((model) => model.buffer));
     return nets;
   }
 

@@ -14,7 +14,7 @@ onmessage = async ({ data: { id, models, name, inputs } }) => {
   }
 };
 
-/** @param {Record<string, { model: Uint8Array, bytes?: boolean }>} models @returns {Promise<string>} which build runs */
+/** @param {Record<string, Uint8Array>} models @returns {Promise<string>} which build runs */
 async function open(models) {
   const which = build();
   const response = await fetch(new URL(`./kernels/${which}.wasm`, import.meta.url));
@@ -22,6 +22,6 @@ async function open(models) {
   const kernels = await WebAssembly.compile(await response.arrayBuffer()).catch(() => {
     throw new Error("this browser's WebAssembly has no SIMD: use a current one");
   });
-  for (const [name, { model, bytes }] of Object.entries(models)) networks.set(name, new Network(kernels, model, bytes));
+  for (const [name, model] of Object.entries(models)) networks.set(name, new Network(kernels, model));
   return which;
 }

@@ -9,7 +9,6 @@
  */
 
 import { bytesOf, SIZES } from "./arena.js";
-import { BLACK, LIGHT } from "./fold.js";
 import { add, dequantise, quantise, UNARY } from "./unary.js";
 
 /** @typedef {import("./arena.js").Plane} Plane */
@@ -18,13 +17,12 @@ import { add, dequantise, quantise, UNARY } from "./unary.js";
 /** @typedef {import("./onnx.js").Stored} Stored */
 
 /**
- * A value of the graph: stored numbers, a map of floats, one of 16-bit numbers that are so many steps each, what each
- * byte of a map turns into: bytes again, or floats.
+ * A value of the graph: stored numbers, a map of floats, what each byte of a map turns into: bytes again, or floats.
  *
- * @typedef {{ stored: Stored } | { map: Plane } | { shorts: Plane, step: number } | { of: Plane, codes: Uint8Array } |
- *   { of: Plane, floats: Float32Array }} Value
+ * @typedef {{ stored: Stored } | { map: Plane } | { of: Plane, codes: Uint8Array } | { of: Plane, floats: Float32Array }} Value
  */
 
+const [LIGHT, BLACK] = [1 / 128, 127]; // the step of a picture's bytes, and which of them is zero
 const SAME = Uint8Array.from({ length: 256 }, (_, byte) => byte);
 const SCRATCH = 32768 + 1024; // bytes: the kernels' TILE_BYTES, and what they may reach beyond
 
@@ -70,12 +68,8 @@ export class Plan {
     const inputs = step.inputs.map((name) => this.value(name));
     switch (step.op) {
       case "Conv":
-      case "Gemm": {
-        if (this.#weights.get(step).isWide) return this.#convolvedWide(step, inputs[0]);
-        const value = { map: this.#convolved(step, this.floats(inputs[0])) };
-        const { scale, zero } = step.attributes.then ?? {};
-        return scale ? this.#quantised(value, scale, zero) : value;
-      }
+      case "Gemm":
+        return { map: this.#convolved(step, this.floats(inputs[0])) };
       case "QLinearConv":
         return own(this.#convolvedBytes(step, this.#bytes(inputs[0])));
       case "QLinearAdd":
@@ -146,7 +140,7 @@ export class Plan {
   /**
    * Room for what a convolution of a map gives: in the middle of a frame, if what reads it wants one.
    *
-   * @param {"bytes" | "shorts" | "floats"} kind @param {Plane} from @param {Step} step @param {number} fill
+   * @param {"bytes" | "floats"} kind @param {Plane} from @param {Step} step @param {number} fill
    * @returns {{ out: Plane, inside: () => number, rows: number, cols: number, line: number }} the frame, where it begins
    *   inside, what is inside, and bytes from line to line
    */
@@ -189,38 +183,6 @@ export class Plan {
       ),
     );
     return out;
-  }
-
-  /**
-   * In whole numbers of 16 bits, as floats would give it too: no sum of theirs is rounded.
-   *
-   * @param {Step} step @param {Value} value @returns {Value}
-   */
-  #convolvedWide(step, value) {
-    const { outputs, each, high, wide, deep, weights, scales, offsets } = this.#weights.get(step);
-    const { most: limit, gives, scale = 1, zero = 0 } = step.attributes.then;
-    const [down, across] = step.attributes.strides;
-    const bytes = "of" in value;
-    const from = this.#padded("shorts" in value ? value.shorts : bytes ? value.of : unknown(step), step, bytes ? BLACK - 128 : 0);
-    const { out, inside, rows, cols, line } = this.#room(gives ? "shorts" : "bytes", from, step, 0);
-    const pitch = from.cols * from.channels * SIZES[from.kind];
-    const [low, most, less] = gives ? [0, limit / gives, 0] : [-zero, 255 - zero, zero - 128];
-    if (deep) {
-      this.#work([from], [out], () =>
-        this.#kernels.deepwise_wide(
-          inside(), from.at, rows, cols, pitch / 2, outputs, weights, scales, offsets, low, most, line,
-        ),
-      );
-    } else {
-      const [size, spare] = [SIZES[from.kind], plane("bytes", 1, 1, 3 * (SCRATCH + 16 * high * wide * each))];
-      this.#work([from], [out, spare], () =>
-        this.#kernels.convolve_wide(
-          inside(), from.at, size, rows, cols, across * each * size, down * pitch, high, wide * each * size, pitch, weights,
-          outputs, scales, offsets, gives ? 1 : scale, low, most, less, gives ? 1 : 0, spare.at, line,
-        ),
-      );
-    }
-    return gives ? { shorts: out, step: gives } : own(out);
   }
 
   /** @param {Step} step @param {Plane} map @returns {Plane} */
@@ -341,7 +303,7 @@ export class Plan {
   }
 }
 
-/** @param {"bytes" | "shorts" | "floats"} kind @param {number} rows @param {number} cols @param {number} channels @returns {Plane} */
+/** @param {"bytes" | "floats"} kind @param {number} rows @param {number} cols @param {number} channels @returns {Plane} */
 function plane(kind, rows, cols, channels) {
   return { kind, rows, cols, channels, at: 0 };
 }

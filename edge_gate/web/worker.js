@@ -80,9 +80,7 @@ async function load() {
   const read = new Tables(tables);
   const named = Uint8Array.of(...(await read.digest()), ...unhex(told.digest));
   const codecHash = new Uint8Array(await crypto.subtle.digest("SHA-256", named)).slice(0, 8);
-  const nets = await Nets.open({
-    encoder: { model: encoder, bytes: true }, gist: { model: gist }, gate: { model: gate },
-  });
+  const nets = await Nets.open({ encoder, gist, gate });
   const made = {
     encoder: new EdgeEncoder(nets.network("encoder"), nets.network("gist")),
     network: new GateNetwork(nets.network("gate"), wake.wake),

@@ -75,7 +75,7 @@ async function film({ width, height, fps, count, maxPayload }) {
   const json = async (name) => JSON.parse(new TextDecoder().decode(await at(name)));
   const about = await json("tokenizer.json");
   const gists = new Network(kernels, await at("gist.onnx"));
-  const encoder = new EdgeEncoder(new Network(kernels, await at("encoder.onnx"), true), gists);
+  const encoder = new EdgeEncoder(new Network(kernels, await at("encoder.onnx")), gists);
   const network = new GateNetwork(new Network(kernels, await at("gate.onnx")), (await json("gate.json")).wake);
   const timer = new Timer();
   let gist = new Float32Array(0);

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { Network } from "../../edge_gate/web/nets.js";
 
 const [kernels, model, asked, answer, bytes] = process.argv.slice(2);
-const network = new Network(new WebAssembly.Module(readFileSync(kernels)), readFileSync(model), bytes !== undefined);
+const network = new Network(new WebAssembly.Module(readFileSync(kernels)), readFileSync(model));
 const kind = bytes ? Int8Array : Float32Array;
 const told = JSON.parse(readFileSync(asked, "utf8")).map(({ name, file, dims }) => {
   const found = network.run({ [name]: { data: new kind(Uint8Array.from(readFileSync(file)).buffer), dims } });

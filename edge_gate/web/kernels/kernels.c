@@ -3,8 +3,8 @@
  * with SIMD, relaxed.wasm for those that have 8-bit dot products too. The values are the same.
  *
  * Pictures and maps lie pixel by pixel, channels together. A byte q of a quantised map is stored as q - 128; weights
- * have 7 bits, -63 to 63, or 16 where a layer is wide. A convolution's sums are of integers and exact; `scales`,
- * `offsets` and `zero` make bytes of them again, rounding halves to even, as onnxruntime does.
+ * have 7 bits, -63 to 63. A convolution's sums are of integers and exact; `scales`, `offsets` and `zero` make bytes of
+ * them again, rounding halves to even, as onnxruntime does.
  */
 
 #include <stdint.h>
@@ -23,7 +23,6 @@ enum {
   TILE_BYTES = 32768,
 };
 
-#define DOT16(x, w, sum) wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(x, w))
 #ifdef __wasm_relaxed_simd__
 /* Weights go in as 0 to 127; what that adds, 64 times a pixel's sum, is taken away again. */
 enum { STEP = 4, SHIFT = 64 };
@@ -31,7 +30,7 @@ enum { STEP = 4, SHIFT = 64 };
 #define MADD(x, w, sum) wasm_f32x4_relaxed_madd(x, w, sum)
 #else
 enum { STEP = 2, SHIFT = 0 };
-#define DOT(x, w, sum) DOT16(x, w, sum)
+#define DOT(x, w, sum) wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(x, w))
 #define MADD(x, w, sum) wasm_f32x4_add(sum, wasm_f32x4_mul(x, w))
 #endif
 
@@ -69,13 +68,6 @@ EXPORT(pack)(int8_t *out, const int8_t *weights, int outputs, int inputs) {
           if (STEP == 4) *out++ = weight;
           else *(int16_t *)out = weight, out += 2;
         }
-}
-
-EXPORT(pack_wide)(int16_t *out, const int16_t *weights, int outputs, int inputs) {
-  for (int lane = 0; lane < outputs; lane += LANES)
-    for (int input = 0; input < inputs; input += 2)
-      for (int of = lane; of < lane + LANES; of++)
-        for (int at = input; at < input + 2; at++) *out++ = of < outputs && at < inputs ? weights[of * inputs + at] : 0;
 }
 
 EXPORT(pack_floats)(float *out, const float *weights, int outputs, int inputs) {
@@ -116,14 +108,14 @@ INLINE void gather(int8_t *out, const int8_t *in, int from, int to, int cols, in
   }
 }
 
-INLINE void sums_of(v128_t sums[][2], const int8_t *in, int line, const int8_t *weights, int steps, int rows, int wide) {
+INLINE void sums_of(v128_t sums[][2], const int8_t *in, int line, const int8_t *weights, int steps, int rows) {
   for (int row = 0; row < rows; row++) sums[row][0] = sums[row][1] = wasm_i32x4_const_splat(0);
   for (int step = 0; step < steps; step++, in += 4, weights += 32) {
     v128_t first = wasm_v128_load(weights), second = wasm_v128_load(weights + 16);
     for (int row = 0; row < rows; row++) {
       v128_t x = wasm_v128_load32_splat(in + row * line);
-      sums[row][0] = wide ? DOT16(x, first, sums[row][0]) : DOT(x, first, sums[row][0]);
-      sums[row][1] = wide ? DOT16(x, second, sums[row][1]) : DOT(x, second, sums[row][1]);
+      sums[row][0] = DOT(x, first, sums[row][0]);
+      sums[row][1] = DOT(x, second, sums[row][1]);
     }
   }
 }
@@ -201,101 +193,15 @@ EXPORT(convolve)(int8_t *out, const int8_t *in, int rows, int cols, int across, 
       int left = outputs - lane, row = 0;
       v128_t sums[ROWS][2];
       for (; row + ROWS <= count; row += ROWS) {
-        sums_of(sums, lines + row * reach, reach, mine, steps, ROWS, 0);
+        sums_of(sums, lines + row * reach, reach, mine, steps, ROWS);
         for (int of = 0; of < ROWS; of++) finish(at[row + of] + lane, sums[of], extra[row + of], &as, lane, left);
       }
       for (; row < count; row++) {
-        sums_of(sums, lines + row * reach, reach, mine, steps, 1, 0);
+        sums_of(sums, lines + row * reach, reach, mine, steps, 1);
         finish(at[row] + lane, sums[0], extra[row], &as, lane, left);
       }
     }
   }
-}
-
-typedef struct {
-  const float *scales;
-  const int32_t *offsets;
-  v128_t by, low, high, zero;
-  int shorts; /* or bytes */
-} WideFinish;
-
-INLINE void wide_finish(int8_t *out, v128_t sums[2], const WideFinish *as, int lane, int count) {
-  v128_t numbers[2];
-  for (int half = 0; half < 2; half++) {
-    v128_t sum = wasm_i32x4_add(sums[half], wasm_v128_load(as->offsets + lane + 4 * half));
-    v128_t scaled = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(sum), wasm_v128_load(as->scales + lane + 4 * half));
-    numbers[half] = wasm_i32x4_add(whole(wasm_f32x4_div(scaled, as->by), as->low, as->high), as->zero);
-  }
-  v128_t shorts = wasm_i16x8_narrow_i32x4(numbers[0], numbers[1]);
-  if (as->shorts) wasm_v128_store(out, shorts);
-  else store(out, wasm_i8x16_narrow_i16x8(shorts, shorts), count);
-}
-
-/* As `convolve`, with weights of 16 bits and inputs of `bytes`; what comes out is divided by `by` once it is scaled. */
-EXPORT(convolve_wide)(int8_t *out, const int8_t *in, int bytes, int rows, int cols, int across, int down, int high,
-                      int wide, int pitch, const int8_t *weights, int outputs, const float *scales,
-                      const int32_t *offsets, float by, float low, float high_, int zero, int shorts, int8_t *scratch,
-                      int line) {
-  int inputs = high * wide / bytes, steps = (inputs + 1) / 2, pixels = rows * cols, most = most_rows(high * wide);
-  int direct = high == 1 && across == wide && down == cols * wide, reach = 4 * steps, size = shorts ? 2 : 1;
-  WideFinish as = {scales, offsets, wasm_f32x4_splat(by), wasm_f32x4_splat(low), wasm_f32x4_splat(high_),
-                   wasm_i32x4_splat(zero), shorts};
-  for (int from = 0; from < pixels; from += most) {
-    int count = pixels - from < most ? pixels - from : most;
-    int8_t *at[TILE];
-    const int8_t *lines = in + from * wide;
-    places(at, out, from, count, cols, outputs * size, line);
-    if (!direct) gather(scratch, in, from, from + count, cols, across, down, high, wide, pitch), lines = scratch;
-    if (bytes == 1) {
-      int8_t *wider = scratch + TILE_BYTES + ROWS * inputs + 64;
-      widen((int16_t *)wider, lines, count, inputs);
-      lines = wider;
-    }
-    for (int lane = 0; lane < outputs; lane += LANES) {
-      const int8_t *mine = weights + lane / LANES * steps * 32;
-      int left = outputs - lane, row = 0;
-      v128_t sums[ROWS][2];
-      for (; row + ROWS <= count; row += ROWS) {
-        sums_of(sums, lines + row * reach, reach, mine, steps, ROWS, 1);
-        for (int of = 0; of < ROWS; of++) wide_finish(at[row + of] + lane * size, sums[of], &as, lane, left);
-      }
-      for (; row < count; row++) {
-        sums_of(sums, lines + row * reach, reach, mine, steps, 1, 1);
-        wide_finish(at[row] + lane * size, sums[0], &as, lane, left);
-      }
-    }
-  }
-}
-
-/*
- * A convolution of each channel by itself, of 16-bit numbers, kernel 3, stride 1; channels a multiple of LANES. Weights
- * lie by eight channels, three columns each: of the first two rows beside each other, and of the third beside nothing.
- */
-EXPORT(deepwise_wide)(int8_t *out, const int16_t *in, int rows, int cols, int pitch, int channels,
-                      const int16_t *weights, const float *scales, const int32_t *offsets, float low, float high,
-                      int line) {
-  WideFinish as = {scales, offsets, wasm_f32x4_splat(1), wasm_f32x4_splat(low), wasm_f32x4_splat(high),
-                   wasm_i32x4_splat(0), 1};
-  v128_t none = wasm_i16x8_const_splat(0);
-  for (int row = 0; row < rows; row++, in += pitch, out += line)
-    for (int lane = 0; lane < channels; lane += LANES) {
-      const int16_t *mine = weights + lane * 12;
-      v128_t held[3][2] = {{none, none}, {none, none}, {none, none}}; /* what three outputs, one behind the other, have */
-      for (int col = 0; col < cols + 2; col++) {
-        const int16_t *seen = in + col * channels + lane;
-        v128_t first = wasm_v128_load(seen), second = wasm_v128_load(seen + pitch), third = wasm_v128_load(seen + 2 * pitch);
-        v128_t parts[4] = {wasm_i16x8_shuffle(first, second, 0, 8, 1, 9, 2, 10, 3, 11),
-                           wasm_i16x8_shuffle(first, second, 4, 12, 5, 13, 6, 14, 7, 15),
-                           wasm_i16x8_shuffle(third, none, 0, 8, 1, 9, 2, 10, 3, 11),
-                           wasm_i16x8_shuffle(third, none, 4, 12, 5, 13, 6, 14, 7, 15)};
-        for (int tap = 0; tap < 3; tap++) /* this column is the output's third, second, first */
-          for (int part = 0; part < 4; part++)
-            held[tap][part & 1] = DOT16(parts[part], wasm_v128_load(mine + ((2 - tap) * 4 + part) * 8), held[tap][part & 1]);
-        if (col >= 2) wide_finish(out + ((col - 2) * channels + lane) * 2, held[0], &as, lane, LANES);
-        for (int half = 0; half < 2; half++)
-          held[0][half] = held[1][half], held[1][half] = held[2][half], held[2][half] = none;
-      }
-    }
 }
 
 INLINE void float_sums(v128_t sums[][2], const float *in, int line, const float *weights, int inputs, int rows) {
