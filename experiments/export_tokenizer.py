@@ -3,8 +3,8 @@
     python -m experiments.export_tokenizer --run runs/tokenizer --images DIR --out vidtok/weights
 
 Weights are rounded to 16 bits first. The edge's encoder computes in 8-bit integers, ranges calibrated on photographs,
-all but its last layers, which give the latents. Nothing is summed in floats before them, and what is added has scales
-that are never rounded: so every machine and browser makes the same values.
+all but its last layers, which give the latents. Nothing is summed in floats before them, and no sum of two maps is
+rounded twice: so every machine and browser makes the same values.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def to_integers(
 
 
 def settle_sums(path: Path) -> None:
-    """Give what is added in integers scales whose ratios have few bits: then no addition of it is rounded twice.
+    """Give maps that are added in integers scales whose ratios have few bits: then no addition of theirs rounds twice.
 
     A sum that is added to again keeps its scale through the whole chain; what joins it has a 64th part of it, so often
     as it takes.
@@ -238,6 +238,10 @@ def settle_sums(path: Path) -> None:
                 new[name] = whole * math.ceil(scale[name] / whole * 64) / 64
     for name, value in new.items():
         stored[name].CopyFrom(onnx.numpy_helper.from_array(np.array(value, np.float32), name))
+    for node in adds:
+        for name in (node.input[1], node.input[4]):
+            parts = 64 * np.float32(new[name]) / np.float32(new[node.input[6]])
+            assert parts == int(parts) <= 255, f"{node.name}: a scale that two sums want in two ways, or far apart"
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
 

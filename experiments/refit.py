@@ -49,8 +49,10 @@ def refit(path: Path, floats: Path, samples: list[dict[str, NDArray[Any]]], seed
         bias = (mean_y - mean_x @ made.transpose(0, 2, 1)).reshape(-1)
         each = step.reshape(-1).astype(np.float32)
         new = {node.input[3]: whole.reshape(weight.shape).astype(np.int8), node.input[4]: each}
-        if len(node.input) > 8:
-            new[node.input[8]] = np.rint(bias / (float(scale) * each.astype(np.float64))).astype(np.int32)
+        if len(node.input) < 9:
+            node.input.append(f"{node.name}/bias")
+            stored[node.input[8]] = model.graph.initializer.add()
+        new[node.input[8]] = np.rint(bias / (float(scale) * each.astype(np.float64))).astype(np.int32)
         for name, values in new.items():
             stored[name].CopyFrom(onnx.numpy_helper.from_array(values, name))
     onnx.checker.check_model(model)

@@ -42,6 +42,7 @@ export class EdgeEncoder {
     const [high, wide] = [rows * CELL, cols * CELL];
     if (this.#picture.length !== 3 * high * wide) this.#picture = new Int8Array(3 * high * wide);
     padToGrid(pixels, high, wide, this.#picture);
+    this.#features = null;
     const { latents, features } = await this.#cells.run({ picture: { data: this.#picture, dims: [high, wide, 3] } });
     this.#features = cropped(features, Math.floor(pixels.height / UNIT), Math.floor(pixels.width / UNIT));
     return spaced(latents.data, rows, cols);

@@ -1,10 +1,10 @@
 // @ts-check
 /** A graph made ready: what can be worked out beforehand is, and layers do what follows them. */
 
+import { unknown } from "./unary.js";
+
 /** @typedef {import("./onnx.js").Step} Step */
 /** @typedef {import("./onnx.js").Stored} Stored */
-
-const NEVER = 3e38; // no number is larger
 
 /**
  * Stored numbers all worked out, and to each layer in `attributes` what follows it: `then`, limits low and most; and the
@@ -26,17 +26,18 @@ export function folded(graph) {
       stored.set(layer.outputs[0], layer.attributes.value);
       gone.add(layer);
     } else if (layer.op === "DequantizeLinear" && stored.has(layer.inputs[0])) {
+      if (layer.inputs.length > 2 || layer.attributes.axis !== 0) unknown(layer);
       stored.set(layer.outputs[0], unpacked(layer.inputs.map((name) => /** @type {Stored} */ (stored.get(name)))));
       gone.add(layer);
     } else if (layer.op === "Conv") {
       const limit = reader(layer.outputs[0], "Relu");
       if (limit === undefined) continue;
-      layer.attributes.then = { low: 0, most: NEVER };
+      layer.attributes.then = { low: 0, most: Infinity };
       layer.outputs = limit.outputs;
       gone.add(limit);
     } else if (layer.op === "QLinearConv") {
       const deep = reader(layer.outputs[0], "QLinearConv");
-      if (deep && deep.attributes.group > 1) layer.attributes.frame = deep.attributes.pads;
+      if (deep && deep.attributes.group > 1 && layer.attributes.group === 1) layer.attributes.frame = deep.attributes.pads;
     }
   }
   return { ...graph, stored, steps: graph.steps.filter((step) => !gone.has(step)) };

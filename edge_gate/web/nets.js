@@ -4,14 +4,15 @@
  *
  *     .onnx --readOnnx--> graph --folded--> layers, weights packed --for a size--> Plan: calls of kernels/kernels.c
  *
- * The values are onnxruntime's, whatever the machine: sums are of integers, but for the last. Only the operators of our own
- * networks are here; another network is told so.
+ * Layers of integers give what onnxruntime gives, on any machine; the last layers, and the gate's, are floats, and equal to
+ * their last places. Only the operators of our own networks are here, in the forms that they have there; others are refused.
  */
 
 import { bytesOf, place, SIZES } from "./arena.js";
 import { folded } from "./fold.js";
 import { readOnnx } from "./onnx.js";
-import { Plan, unknown } from "./plan.js";
+import { Plan } from "./plan.js";
+import { unknown } from "./unary.js";
 
 /** @typedef {import("./arena.js").Plane} Plane */
 /** @typedef {import("./onnx.js").Step} Step */
@@ -26,19 +27,21 @@ import { Plan, unknown } from "./plan.js";
 /** @type {Record<string, any>} */
 const KINDS = { bytes: Int8Array, floats: Float32Array };
 
-/** A module with one 8-bit dot product: compiles where `relaxed.wasm` does. */
+/** A module with one 8-bit dot product, of a byte four times and another: compiles where `relaxed.wasm` does. */
 const RELAXED = Uint8Array.from([
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 19, 1, 17, 0, 65, 0, 253, 15, 65, 0, 253, 15, 65,
-  0, 253, 15, 253, 147, 2, 11,
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 7, 1, 96, 2, 127, 127, 1, 127, 3, 2, 1, 0, 7, 5, 1, 1, 102, 0, 0, 10, 22, 1, 20, 0, 32, 0,
+  253, 15, 32, 1, 253, 15, 65, 0, 253, 17, 253, 147, 2, 253, 27, 0, 11,
 ]);
 
 /**
- * Which of the two builds of the kernels runs here, fastest first.
+ * Which of the two builds of the kernels runs here, fastest first. Some engines had the dot product before they had it right.
  *
  * @returns {"relaxed" | "kernels"}
  */
 export function build() {
-  return WebAssembly.validate(RELAXED) ? "relaxed" : "kernels";
+  if (!WebAssembly.validate(RELAXED)) return "kernels";
+  const { f } = /** @type {any} */ (new WebAssembly.Instance(new WebAssembly.Module(RELAXED)).exports);
+  return f(-127, 126) === 4 * -127 * 126 ? "relaxed" : "kernels";
 }
 
 /** A network, ready for the size of inputs that it was run with last. */
@@ -48,8 +51,8 @@ export class Network {
   /** @type {Map<Step, any>} */ #weights = new Map();
   /** @type {((inputs: Record<string, Pixels>) => Record<string, Pixels>) | null} */ #plan = null;
   #size = "";
-  #base; // where room is free: after the weights,
-  #planned = 0; // and where that of the plan begins
+  #base; // where room is free
+  #planned = 0; // where the weights end
 
   /**
    * @param {WebAssembly.Module} kernels
@@ -68,8 +71,13 @@ export class Network {
    * @returns {Record<string, Pixels>} copies, the caller's to keep
    */
   run(inputs) {
-    const size = JSON.stringify(Object.values(inputs).map(({ dims }) => dims));
+    const size = JSON.stringify(Object.entries(inputs).map(([name, { data, dims }]) => [name, data.constructor.name, dims]));
+    for (const [name, { data, dims }] of Object.entries(inputs)) {
+      if (!this.#graph.inputs.includes(name)) throw new RangeError(`${name}: not an input of this network`);
+      if (data.length !== dims.reduce((a, b) => a * b)) throw new RangeError(`${name}: ${data.length} numbers, not ${dims}`);
+    }
     if (this.#plan === null || size !== this.#size) {
+      this.#plan = null; // until there is another: its room is written to
       this.#base = this.#planned;
       this.#plan = this.#made(inputs);
       this.#size = size;
@@ -98,29 +106,38 @@ export class Network {
     return at;
   }
 
+  /** Numbers that are stored for one call only. @param {any} numbers @param {(from: number) => void} call */
+  #briefly(numbers, call) {
+    const base = this.#base;
+    call(this.#stored(numbers));
+    this.#base = base;
+  }
+
   /** A layer's weights as its kernel reads them. @param {Step} step */
   #packed(step) {
     const integer = step.op === "QLinearConv";
     const { data, dims } = this.#constant(step.inputs[integer ? 3 : 1], step);
     const [outputs, each, high = 1, wide = 1] = dims;
-    const deep = (step.attributes.group ?? 1) > 1;
-    if (deep && (each !== 1 || outputs !== step.attributes.group || outputs % (integer ? 8 : 4) !== 0)) unknown(step);
+    const { group = 1, dilations = [1, 1], auto_pad: auto = "NOTSET", alpha = 1, beta = 1, transA = 0, transB } = step.attributes;
+    const plain = dilations.every((/** @type {number} */ by) => by === 1) && auto === "NOTSET" && alpha === 1 && beta === 1;
+    if (!plain || transA !== 0 || (step.op === "Gemm" && transB !== 1)) unknown(step);
+    const deep = group > 1;
+    if (deep && (each !== 1 || outputs !== group || outputs % (integer ? 8 : 4) !== 0)) unknown(step);
     const pixels = byPixel(data, deep ? 1 : outputs, deep ? outputs : each, high * wide);
     const common = { outputs, each, high, wide, deep };
     if (!integer) {
       const bias = new Float32Array(outputs + 8);
       if (step.inputs[2]) bias.set(this.#constant(step.inputs[2], step).data);
-      let weights = this.#stored(pixels);
-      if (!deep) {
-        const from = weights;
-        weights = this.#keep(Math.ceil(outputs / 8) * 8 * each * high * wide * 4);
-        this.#kernels.pack_floats(weights, from, outputs, each * high * wide);
-      }
-      return { ...common, weights, bias: this.#stored(bias) };
+      const numbers = { ...common, bias: this.#stored(bias) };
+      if (deep) return { ...numbers, weights: this.#stored(pixels) };
+      const weights = this.#keep(Math.ceil(outputs / 8) * 8 * each * high * wide * 4);
+      this.#briefly(pixels, (from) => this.#kernels.pack_floats(weights, from, outputs, each * high * wide));
+      return { ...numbers, weights };
     }
     if (data.some((/** @type {number} */ weight) => weight < -63 || weight > 63)) {
       throw new Error(`${step.name}: weights of more than 7 bits; export with 7`);
     }
+    if (this.#constant(step.inputs[5], step).data.some((/** @type {number} */ zero) => zero !== 0)) unknown(step);
     const [scale, zero, of, toScale, toZero] = [1, 2, 4, 6, 7].map((at) => this.#constant(step.inputs[at], step).data);
     const bias = step.inputs[8] ? this.#constant(step.inputs[8], step).data : new Int32Array(outputs);
     const scales = new Float32Array(outputs + 8);
@@ -133,15 +150,11 @@ export class Network {
       offsets[out] = bias[out] + (128 - zero[0]) * sum;
       if ((255 * 63 * inputs + Math.abs(bias[out])) * scales[out] > 2 ** 22) unknown(step); // `finish` could not round it
     }
-    let weights;
-    if (deep) weights = this.#stored(Int16Array.from(pixels));
-    else {
-      const from = this.#stored(pixels);
-      weights = this.#keep(Math.ceil(outputs / 8) * 8 * (inputs + 4) * 2);
-      this.#kernels.pack(weights, from, outputs, inputs);
-    }
-    const numbers = { scales: this.#stored(scales), offsets: this.#stored(offsets), zero: zero[0], toZero: toZero[0] };
-    return { ...common, weights, ...numbers };
+    const stored = { scales: this.#stored(scales), offsets: this.#stored(offsets), zero: zero[0], toZero: toZero[0] };
+    if (deep) return { ...common, ...stored, weights: this.#stored(Int16Array.from(pixels)) };
+    const weights = this.#keep(Math.ceil(outputs / 8) * 8 * (inputs + 4) * 2);
+    this.#briefly(pixels, (from) => this.#kernels.pack(weights, from, outputs, inputs));
+    return { ...common, ...stored, weights };
   }
 
   /** @param {string} name @param {Step} step @returns {any} */

@@ -14,8 +14,19 @@ export class Nets {
   #thread = new Worker(new URL("./nets_worker.js", import.meta.url), { type: "module" });
   /** @type {Map<number, { resolve: (result: any) => void, reject: (error: Error) => void }>} */ #asked = new Map();
   #count = 0;
+  /** Why nothing is answered any more. @type {Error | null} */ #failed = null;
   /** Which build of the kernels runs. */
   build = "";
+
+  constructor() {
+    this.#thread.onmessage = ({ data: { id, result, error } }) => {
+      const asked = this.#asked.get(id);
+      this.#asked.delete(id);
+      if (error === undefined) asked?.resolve(result);
+      else asked?.reject(new Error(error));
+    };
+    this.#thread.onerror = (event) => this.#fail(event.message || "the networks' thread did not start: reload the page");
+  }
 
   /**
    * @param {Record<string, Uint8Array>} models ONNX files by name; they are handed over
@@ -23,16 +34,12 @@ export class Nets {
    */
   static async open(models) {
     const nets = new Nets();
-    nets.#thread.onmessage = ({ data: { id, result, error } }) => {
-      const { resolve, reject } = /** @type {any} */ (nets.#asked.get(id));
-      nets.#asked.delete(id);
-      if (error === undefined) resolve(result);
-      else reject(new Error(error));
-    };
-    nets.#thread.onerror = (event) => {
-      for (const { reject } of nets.#asked.values()) reject(new Error(event.message || "the networks' thread did not start"));
-    };
-    nets.build = await nets.#ask({ models }, Object.values(models).map((model) => model.buffer));
+    try {
+      nets.build = await nets.#ask({ models }, Object.values(models).map((model) => model.buffer));
+    } catch (error) {
+      nets.#fail("the networks did not open");
+      throw error;
+    }
     return nets;
   }
 
@@ -41,11 +48,20 @@ export class Nets {
     return { run: (inputs) => this.#ask({ name, inputs }) };
   }
 
+  /** @param {string} why */
+  #fail(why) {
+    this.#failed = new Error(why);
+    this.#thread.terminate();
+    for (const { reject } of this.#asked.values()) reject(this.#failed);
+    this.#asked.clear();
+  }
+
   /** @param {object} what @param {any[]} [over] what is handed over @returns {Promise<any>} */
   #ask(what, over = []) {
+    if (this.#failed) return Promise.reject(this.#failed);
     return new Promise((resolve, reject) => {
-      this.#asked.set(++this.#count, { resolve, reject });
-      this.#thread.postMessage({ id: this.#count, ...what }, over);
+      this.#thread.postMessage({ id: ++this.#count, ...what }, over);
+      this.#asked.set(this.#count, { resolve, reject });
     });
   }
 }

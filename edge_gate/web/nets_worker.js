@@ -19,8 +19,8 @@ async function open(models) {
   const which = build();
   const response = await fetch(new URL(`./kernels/${which}.wasm`, import.meta.url));
   if (!response.ok) throw new Error(`the server does not give ${which}.wasm (${response.status}): reload the page`);
-  const kernels = await WebAssembly.compile(await response.arrayBuffer()).catch(() => {
-    throw new Error("this browser's WebAssembly has no SIMD: use a current one");
+  const kernels = await WebAssembly.compile(await response.arrayBuffer()).catch((error) => {
+    throw new Error(`${which}.wasm does not compile, which takes a current browser's SIMD: ${error.message}`);
   });
   for (const [name, model] of Object.entries(models)) networks.set(name, new Network(kernels, model));
   return which;

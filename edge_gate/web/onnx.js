@@ -58,34 +58,51 @@ export function readOnnx(bytes) {
  */
 function fields(bytes) {
   const found = new Map();
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let at = 0;
-  const varint = () => {
-    let value = 0n;
-    for (let shift = 0n; ; shift += 7n) {
-      if (at >= bytes.length) throw new Error("an ONNX file ends too early");
-      const byte = bytes[at++];
-      value |= BigInt(byte & 127) << shift;
-      if (byte < 128) return Number(BigInt.asIntN(64, value));
-    }
-  };
-  while (at < bytes.length) {
-    const key = varint();
+  const reader = new Reader(bytes);
+  while (!reader.done) {
+    const key = reader.whole();
     let value;
-    if ((key & 7) === 0) value = varint();
-    else if ((key & 7) === 2) {
-      const size = varint();
-      if (size > bytes.length - at) throw new Error("an ONNX file ends too early");
-      value = bytes.subarray(at, (at += size));
-    } else if ((key & 7) === 5) {
-      value = view.getFloat32(at, true);
-      at += 4;
-    } else throw new Error(`an ONNX file has a field of unknown kind ${key & 7}`);
+    if ((key & 7) === 0) value = reader.whole();
+    else if ((key & 7) === 2) value = reader.take(reader.whole());
+    else if ((key & 7) === 5) value = new Float32Array(Uint8Array.from(reader.take(4)).buffer)[0];
+    else throw new Error(`an ONNX file has a field of unknown kind ${key & 7}`);
     const values = found.get(key >> 3);
     if (values) values.push(value);
     else found.set(key >> 3, [value]);
   }
   return found;
+}
+
+/** Bytes from the first to the last. */
+class Reader {
+  #bytes;
+  #at = 0;
+
+  /** @param {Uint8Array} bytes */
+  constructor(bytes) {
+    this.#bytes = bytes;
+  }
+
+  get done() {
+    return this.#at >= this.#bytes.length;
+  }
+
+  /** @param {number} count @returns {Uint8Array} */
+  take(count) {
+    if (count < 0 || count > this.#bytes.length - this.#at) throw new Error("an ONNX file ends too early");
+    return this.#bytes.subarray(this.#at, (this.#at += count));
+  }
+
+  /** A whole number, seven bits a byte. */
+  whole() {
+    let value = 0n;
+    for (let shift = 0n; shift < 70n; shift += 7n) {
+      const [byte] = this.take(1);
+      value |= BigInt(byte & 127) << shift;
+      if (byte < 128) break;
+    }
+    return Number(BigInt.asIntN(64, value));
+  }
 }
 
 /** @param {Fields} parts @param {number} number @returns {any[]} */
@@ -110,16 +127,8 @@ function whole(parts, number) {
 
 /** @param {Uint8Array} bytes @returns {number[]} */
 function unpacked(bytes) {
-  const out = [];
-  for (let at = 0; at < bytes.length; ) {
-    let value = 0n;
-    for (let shift = 0n; ; shift += 7n) {
-      const byte = bytes[at++];
-      value |= BigInt(byte & 127) << shift;
-      if (byte < 128) break;
-    }
-    out.push(Number(BigInt.asIntN(64, value)));
-  }
+  const [reader, out] = [new Reader(bytes), /** @type {number[]} */ ([])];
+  while (!reader.done) out.push(reader.whole());
   return out;
 }
 
@@ -137,8 +146,9 @@ function step(parts) {
 /** @param {Fields} parts @returns {[string, any]} */
 function attribute(parts) {
   const held = one(parts, 5);
-  const value = held !== undefined ? tensor(fields(held)) : parts.has(8) ? whole(parts, 8) : (one(parts, 3) ?? one(parts, 2));
-  return [string(parts, 1), value];
+  if (held !== undefined) return [string(parts, 1), tensor(fields(held))];
+  if (parts.has(4)) return [string(parts, 1), string(parts, 4)];
+  return [string(parts, 1), parts.has(8) ? whole(parts, 8) : (one(parts, 3) ?? one(parts, 2))];
 }
 
 /** @param {Fields} parts @returns {Stored & { name: string }} */

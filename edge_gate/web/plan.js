@@ -9,7 +9,7 @@
  */
 
 import { bytesOf, SIZES } from "./arena.js";
-import { add, dequantise, quantise, UNARY } from "./unary.js";
+import { add, dequantise, quantise, UNARY, unknown } from "./unary.js";
 
 /** @typedef {import("./arena.js").Plane} Plane */
 /** @typedef {import("./arena.js").Work} Work */
@@ -85,6 +85,7 @@ export class Plan {
       case "Concat":
         return { map: this.#beside(inputs) };
       case "ReduceMean":
+        if (`${step.attributes.axes}` !== "2,3") return unknown(step);
         return { map: this.#mean(this.floats(inputs[0])) };
       default:
         return this.#elementwise(step, inputs);
@@ -145,9 +146,11 @@ export class Plan {
    *   inside, what is inside, and bytes from line to line
    */
   #room(kind, from, step, fill) {
-    const { outputs, high, wide } = this.#weights.get(step);
+    const { outputs, each, high, wide, deep } = this.#weights.get(step);
     const [down, across] = step.attributes.strides ?? [1, 1];
+    if (from.channels !== (deep ? outputs : each)) unknown(step);
     const [rows, cols] = [Math.floor((from.rows - high) / down) + 1, Math.floor((from.cols - wide) / across) + 1];
+    if (rows < 1 || cols < 1) throw new RangeError(`${step.name}: ${from.rows}x${from.cols} is too small`);
     const [top, left, bottom, right] = step.attributes.frame ?? [0, 0, 0, 0];
     const out = plane(kind, rows + top + bottom, cols + left + right, outputs);
     const pixel = outputs * SIZES[kind];
@@ -163,7 +166,7 @@ export class Plan {
   /** @param {Step} step @param {Plane} map @returns {Plane} */
   #convolved(step, map) {
     const { outputs, each, high, wide, deep, weights, bias } = this.#weights.get(step);
-    const { low = -3e38, most = 3e38 } = step.attributes.then ?? {};
+    const { low = -Infinity, most = Infinity } = step.attributes.then ?? {};
     const [down, across] = step.attributes.strides ?? [1, 1];
     const from = this.#padded(map, step, 0);
     const { out, rows, cols } = this.#room("floats", from, step, 0);
@@ -220,6 +223,7 @@ export class Plan {
       return { of: a.of, codes: Uint8Array.from(a.codes, (code) => sum.of(code, other)) };
     }
     const [x, y] = [this.#bytes(a), this.#bytes(b)];
+    if (bytesOf(x) !== bytesOf(y)) throw new Error("maps of different sizes are added");
     const out = plane("bytes", x.rows, x.cols, x.channels);
     const { timesA, timesB, stored } = sum;
     this.#work([x, y], [out], () => this.#kernels.add(out.at, x.at, y.at, bytesOf(x), timesA, timesB, stored));
@@ -283,6 +287,8 @@ export class Plan {
     }
     const map = this.floats(a);
     const out = plane("floats", map.rows, map.cols, map.channels);
+    const fits = (/** @type {Value} */ value) => !("stored" in value) || [1, map.channels].includes(value.stored.data.length);
+    if (!inputs.every(fits)) return unknown(step);
     if (b === undefined || "stored" in b) {
       const others = inputs.slice(1).map((value) => ("stored" in value ? value.stored.data : []));
       this.#work([map], [out], () => {
@@ -295,6 +301,7 @@ export class Plan {
       return { map: out };
     }
     const other = this.floats(b);
+    if (bytesOf(other) !== bytesOf(map)) return unknown(step);
     this.#work([map, other], [out], () => {
       const [x, y, to] = [this.#view(map), this.#view(other), this.#view(out)];
       for (let at = 0; at < x.length; at++) to[at] = does(x[at], y[at]);
@@ -317,9 +324,4 @@ function own(of) {
 function scalar(value) {
   if (!value || !("stored" in value) || value.stored.data.length !== 1) throw new Error("one stored number was expected");
   return value.stored.data[0];
-}
-
-/** @param {Step} step @returns {never} */
-export function unknown(step) {
-  throw new Error(`${step.name || step.op}: this page cannot run ${step.op} as it is there`);
 }

@@ -33,6 +33,11 @@ function nearest(x) {
   return fround(fround(x + SHIFTED) - SHIFTED);
 }
 
+/** What is not as our networks have it. @param {import("./onnx.js").Step} step @returns {never} */
+export function unknown(step) {
+  throw new Error(`${step.name || step.op}: this page cannot run ${step.op} as it is there`);
+}
+
 /** By the names that ONNX has for them. @type {Record<string, (...numbers: number[]) => number>} */
 export const UNARY = {
   Add: (x, y) => fround(x + y),

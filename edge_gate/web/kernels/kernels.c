@@ -1,6 +1,6 @@
 /*
  * The arithmetic of the edge's networks in a browser. `make kernels` compiles it twice: kernels.wasm for every browser
- * with SIMD, relaxed.wasm for those that have 8-bit dot products too. The values are the same.
+ * with SIMD, relaxed.wasm for those that have 8-bit dot products too. Integers are the same, floats to their last places.
  *
  * Pictures and maps lie pixel by pixel, channels together. A byte q of a quantised map is stored as q - 128; weights
  * have 7 bits, -63 to 63. A convolution's sums are of integers and exact; `scales`, `offsets` and `zero` make bytes of
@@ -168,7 +168,7 @@ INLINE void places(int8_t *at[], int8_t *out, int from, int count, int cols, int
 /*
  * A convolution of a map that is padded already. `across` and `down` are bytes from what one pixel reads to what the
  * next does, `high` lines of `wide` bytes, `pitch` apart; `line` bytes from one row of `out` to the next.
- * scratch: TILE_BYTES, or ROWS times the inputs where that is more, three times over.
+ * scratch: three times TILE_BYTES and eight times the inputs, and 1024 bytes.
  */
 EXPORT(convolve)(int8_t *out, const int8_t *in, int rows, int cols, int across, int down, int high, int wide, int pitch,
                  const int8_t *weights, int outputs, const float *scales, const int32_t *offsets, int zero,
@@ -270,7 +270,7 @@ EXPORT(convolve_floats)(float *out, const float *in, int rows, int cols, int acr
   }
 }
 
-/* Eight channels of `count` pixels beside each other. Four products of 7 and 8 bits fit in 16. */
+/* Eight channels of `count` pixels beside each other. Three products of 7 and 8 bits fit in 16. */
 INLINE void deep(int8_t *out, const int8_t *in, int kernel, int stride, int count, int pitch, int channels,
                  const int16_t *weights, const Finish *as, int lane) {
   v128_t sums[4][2], seen[12];
@@ -349,7 +349,7 @@ EXPORT(deepwise_floats)(float *out, const float *in, int rows, int cols, int pit
     }
 }
 
-/* Floats to bytes; `count` may be rounded up to a multiple of eight. */
+/* Floats to bytes, eight at a time: up to seven more are read and written. */
 EXPORT(quantise)(int8_t *out, const float *in, int count, float scale, int zero) {
   v128_t by = wasm_f32x4_splat(scale), low = wasm_f32x4_splat(-zero), high = wasm_f32x4_splat(255 - zero);
   v128_t from = wasm_i32x4_splat(zero - 128);
@@ -361,7 +361,7 @@ EXPORT(quantise)(int8_t *out, const float *in, int count, float scale, int zero)
   }
 }
 
-/* Two maps added: fixed + a * times_a + b * times_b of the bytes as stored. */
+/* Two maps added, eight bytes at a time as well: fixed + a * times_a + b * times_b of the bytes as stored. */
 EXPORT(add)(int8_t *out, const int8_t *a, const int8_t *b, int count, float times_a, float times_b, float fixed) {
   v128_t by_a = wasm_f32x4_splat(times_a), by_b = wasm_f32x4_splat(times_b), start = wasm_f32x4_splat(fixed);
   v128_t low = wasm_f32x4_const_splat(-128), high = wasm_f32x4_const_splat(127);
