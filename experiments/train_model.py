@@ -54,8 +54,8 @@ POOL = 96  # films that batches of like length are made of
 class Lessons:
     """Films from disk, drawn without end: each batch is of films of about one length."""
 
-    def __init__(self, files: Sequence[Path], words: Words, seed: int) -> None:
-        self._words, self._seed = words, seed
+    def __init__(self, files: Sequence[Path], words: Words, seed: int, room: int = ROOM) -> None:
+        self._words, self._seed, self._room = words, seed, room
         pairs = [(file, load(file)) for file in tqdm(files, "films", unit="film")]
         fitting = [(1.0 if as_shipped(file) else OTHERWISE, heard) for file, heard in pairs if _fits(heard)]
         self._heard = [heard for _, heard in fitting]
@@ -71,7 +71,7 @@ class Lessons:
             rng = np.random.default_rng([self._seed, pool])
             chosen = rng.choice(len(self._heard), min(POOL, len(self._heard)), p=self._weights)
             lessons = [drawn(self._heard[k], self._words, rng, ASKED) for k in chosen]
-            groups = list(grouped(sorted(lessons, key=lambda one: len(one.layout))))
+            groups = list(grouped(sorted(lessons, key=lambda one: len(one.layout)), self._room))
             for k in rng.permutation(len(groups)):
                 yield collate(groups[k])
             pool += 1
@@ -81,11 +81,11 @@ def _fits(heard: Heard) -> bool:
     return len(heard.tokens) <= MOST_TOKENS and bool(heard.questions)
 
 
-def grouped(lessons: Sequence[Lesson]) -> Iterator[list[Lesson]]:
+def grouped(lessons: Sequence[Lesson], room: int) -> Iterator[list[Lesson]]:
     """Lessons in order of length, as many together as there is room for."""
     group: list[Lesson] = []
     for one in lessons:
-        if group and len(one.layout) * (len(group) + 1) > ROOM:
+        if group and len(one.layout) * (len(group) + 1) > room:
             yield group
             group = []
         group.append(one)
@@ -190,8 +190,12 @@ def _pools_done(out: Path) -> int:
 
 @torch.inference_mode()
 def examine(brain: Brain, files: Sequence[Path], words: Words) -> dict[str, dict[str, float]]:
-    """Share of questions answered right, by source and kind; an answer counts when every word of it is the best."""
+    """Share of questions answered right, by source and kind; an answer counts when every word of it is the best.
+
+    `loss` is how unlikely the right words of an answer were, on the mean.
+    """
     right: dict[str, list[bool]] = defaultdict(list)
+    unlikely: dict[str, list[float]] = defaultdict(list)
     chance: dict[str, list[float]] = defaultdict(list)
     for file in tqdm(files, "held out", unit="film"):
         heard = load(file)
@@ -199,17 +203,20 @@ def examine(brain: Brain, files: Sequence[Path], words: Words) -> dict[str, dict
             continue
         sentences = [Sentence.of(words, question) for question in heard.questions]
         batch = collate([lesson(heard, heard.tokens, sentences, words)])
-        hits = (brain.says(batch.run(brain)[0]).argmax(-1) == batch.right()).split(
-            [len(s.words) - s.answer for s in sentences]
-        )
-        for question, hit in zip(heard.questions, hits, strict=True):
+        said, wanted = brain.says(batch.run(brain)[0]), batch.right()
+        of_each = [len(s.words) - s.answer for s in sentences]
+        hits = (said.argmax(-1) == wanted).split(of_each)
+        losses = F.cross_entropy(said, wanted, reduction="none").split(of_each)
+        for question, hit, loss in zip(heard.questions, hits, losses, strict=True):
             kind = f"{file.parent.name.split('-')[0]} {question.kind}"
             right[kind].append(bool(hit.all()))
+            unlikely[kind].append(float(loss.mean()))
             chance[kind].append(1 / len(question.choices))
     return {
         kind: {
             "accuracy": float(np.mean(right[kind])),
             "chance": float(np.mean(chance[kind])),
+            "loss": float(np.mean(unlikely[kind])),
             "asked": len(right[kind]),
         }
         for kind in sorted(right)
