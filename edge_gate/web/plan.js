@@ -293,9 +293,9 @@ export class Plan {
       const others = inputs.slice(1).map((value) => ("stored" in value ? value.stored.data : []));
       this.#work([map], [out], () => {
         const [from, to] = [this.#view(map), this.#view(out)];
-        for (let at = 0; at < from.length; at++) {
-          const channel = at % map.channels;
-          to[at] = others.length ? does(from[at], ...others.map((other) => other[other.length > 1 ? channel : 0])) : does(from[at]);
+        for (let channel = 0; channel < map.channels; channel++) {
+          const [y, z] = others.map((other) => other[other.length > 1 ? channel : 0]);
+          for (let at = channel; at < from.length; at += map.channels) to[at] = does(from[at], y, z);
         }
       });
       return { map: out };

@@ -108,8 +108,14 @@ INLINE void gather(int8_t *out, const int8_t *in, int from, int to, int cols, in
   }
 }
 
-INLINE void sums_of(v128_t sums[][2], const int8_t *in, int line, const int8_t *weights, int steps, int rows) {
-  for (int row = 0; row < rows; row++) sums[row][0] = sums[row][1] = wasm_i32x4_const_splat(0);
+INLINE void sums_of(v128_t sums[][2], const int8_t *in, int line, const int8_t *weights, int steps, int rows,
+                    const int32_t *offsets, const int *extra) {
+  v128_t start = wasm_v128_load(offsets), second_start = wasm_v128_load(offsets + 4);
+  for (int row = 0; row < rows; row++) {
+    v128_t less = wasm_i32x4_splat(extra[row]);
+    sums[row][0] = SHIFT ? wasm_i32x4_sub(start, less) : start;
+    sums[row][1] = SHIFT ? wasm_i32x4_sub(second_start, less) : second_start;
+  }
   for (int step = 0; step < steps; step++, in += 4, weights += 32) {
     v128_t first = wasm_v128_load(weights), second = wasm_v128_load(weights + 16);
     for (int row = 0; row < rows; row++) {
@@ -122,16 +128,14 @@ INLINE void sums_of(v128_t sums[][2], const int8_t *in, int line, const int8_t *
 
 typedef struct {
   const float *scales;
-  const int32_t *offsets;
   v128_t zero; /* and what makes a whole number of a shifted one */
 } Finish;
 
 /* Sums to bytes. They are scaled to less than 2^22, the caller sees to it; narrowing cuts them off. */
-INLINE void finish(int8_t *out, v128_t sums[2], int extra, const Finish *as, int lane, int count) {
-  v128_t more = wasm_i32x4_splat(extra), bytes[2];
+INLINE void finish(int8_t *out, v128_t sums[2], const Finish *as, int lane, int count) {
+  v128_t bytes[2];
   for (int half = 0; half < 2; half++) {
-    v128_t sum = wasm_i32x4_add(sums[half], wasm_v128_load(as->offsets + lane + 4 * half));
-    v128_t number = wasm_f32x4_convert_i32x4(wasm_i32x4_sub(sum, more));
+    v128_t number = wasm_f32x4_convert_i32x4(sums[half]);
     v128_t scaled = wasm_f32x4_mul(number, wasm_v128_load(as->scales + lane + 4 * half));
     bytes[half] = wasm_i32x4_add(wasm_f32x4_add(scaled, wasm_f32x4_const_splat(SHIFTED)), as->zero);
   }
@@ -175,7 +179,7 @@ EXPORT(convolve)(int8_t *out, const int8_t *in, int rows, int cols, int across, 
                  int8_t *scratch, int line) {
   int inputs = high * wide, steps = (inputs + STEP - 1) / STEP, pixels = rows * cols, most = most_rows(inputs);
   int direct = high == 1 && across == wide && down == cols * wide, reach = SHIFT ? inputs : 4 * steps;
-  Finish as = {scales, offsets, wasm_i32x4_splat(zero - UNSHIFTED)};
+  Finish as = {scales, wasm_i32x4_splat(zero - UNSHIFTED)};
   for (int from = 0; from < pixels; from += most) {
     int count = pixels - from < most ? pixels - from : most, extra[TILE];
     int8_t *at[TILE];
@@ -193,12 +197,12 @@ EXPORT(convolve)(int8_t *out, const int8_t *in, int rows, int cols, int across, 
       int left = outputs - lane, row = 0;
       v128_t sums[ROWS][2];
       for (; row + ROWS <= count; row += ROWS) {
-        sums_of(sums, lines + row * reach, reach, mine, steps, ROWS);
-        for (int of = 0; of < ROWS; of++) finish(at[row + of] + lane, sums[of], extra[row + of], &as, lane, left);
+        sums_of(sums, lines + row * reach, reach, mine, steps, ROWS, offsets + lane, extra + row);
+        for (int of = 0; of < ROWS; of++) finish(at[row + of] + lane, sums[of], &as, lane, left);
       }
       for (; row < count; row++) {
-        sums_of(sums, lines + row * reach, reach, mine, steps, 1);
-        finish(at[row] + lane, sums[0], extra[row], &as, lane, left);
+        sums_of(sums, lines + row * reach, reach, mine, steps, 1, offsets + lane, extra + row);
+        finish(at[row] + lane, sums[0], &as, lane, left);
       }
     }
   }
@@ -272,9 +276,10 @@ EXPORT(convolve_floats)(float *out, const float *in, int rows, int cols, int acr
 
 /* Eight channels of `count` pixels beside each other. Three products of 7 and 8 bits fit in 16. */
 INLINE void deep(int8_t *out, const int8_t *in, int kernel, int stride, int count, int pitch, int channels,
-                 const int16_t *weights, const Finish *as, int lane) {
+                 const int16_t *weights, const int32_t *offsets, const Finish *as, int lane) {
   v128_t sums[4][2], seen[12];
-  for (int at = 0; at < count; at++) sums[at][0] = sums[at][1] = wasm_i32x4_const_splat(0);
+  for (int at = 0; at < count; at++)
+    for (int half = 0; half < 2; half++) sums[at][half] = wasm_v128_load(offsets + lane + 4 * half);
   for (int row = 0; row < kernel; row++, in += pitch) {
     int wide = (count - 1) * stride + kernel;
     for (int col = 0; col < wide; col++) seen[col] = wasm_i16x8_load8x8(in + col * channels);
@@ -293,32 +298,32 @@ INLINE void deep(int8_t *out, const int8_t *in, int kernel, int stride, int coun
       }
     }
   }
-  for (int at = 0; at < count; at++) finish(out + at * channels, sums[at], 0, as, lane, LANES);
+  for (int at = 0; at < count; at++) finish(out + at * channels, sums[at], as, lane, LANES);
 }
 
 INLINE void deepen(int8_t *out, const int8_t *in, int rows, int cols, int kernel, int stride, int pitch, int channels,
-                   const int16_t *weights, const Finish *as) {
+                   const int16_t *weights, const int32_t *offsets, const Finish *as) {
   enum { SIDE = 4 };
   for (int row = 0; row < rows; row++, in += stride * pitch, out += cols * channels)
     for (int lane = 0; lane < channels; lane += LANES) {
       int col = 0;
       for (; col + SIDE <= cols; col += SIDE)
         deep(out + col * channels + lane, in + col * stride * channels + lane, kernel, stride, SIDE, pitch, channels,
-             weights + lane, as, lane);
+             weights + lane, offsets, as, lane);
       for (; col < cols; col++)
         deep(out + col * channels + lane, in + col * stride * channels + lane, kernel, stride, 1, pitch, channels,
-             weights + lane, as, lane);
+             weights + lane, offsets, as, lane);
     }
 }
 
 /* A convolution of each channel by itself, kernel 3 or 5, stride 1 or 2; channels a multiple of LANES. */
 EXPORT(deepwise)(int8_t *out, const int8_t *in, int rows, int cols, int kernel, int stride, int pitch, int channels,
                  const int16_t *weights, const float *scales, const int32_t *offsets, int zero) {
-  Finish as = {scales, offsets, wasm_i32x4_splat(zero - UNSHIFTED)};
-  if (kernel == 3 && stride == 1) deepen(out, in, rows, cols, 3, 1, pitch, channels, weights, &as);
-  if (kernel == 3 && stride == 2) deepen(out, in, rows, cols, 3, 2, pitch, channels, weights, &as);
-  if (kernel == 5 && stride == 1) deepen(out, in, rows, cols, 5, 1, pitch, channels, weights, &as);
-  if (kernel == 5 && stride == 2) deepen(out, in, rows, cols, 5, 2, pitch, channels, weights, &as);
+  Finish as = {scales, wasm_i32x4_splat(zero - UNSHIFTED)};
+  if (kernel == 3 && stride == 1) deepen(out, in, rows, cols, 3, 1, pitch, channels, weights, offsets, &as);
+  if (kernel == 3 && stride == 2) deepen(out, in, rows, cols, 3, 2, pitch, channels, weights, offsets, &as);
+  if (kernel == 5 && stride == 1) deepen(out, in, rows, cols, 5, 1, pitch, channels, weights, offsets, &as);
+  if (kernel == 5 && stride == 2) deepen(out, in, rows, cols, 5, 2, pitch, channels, weights, offsets, &as);
 }
 
 INLINE void deep_floats(float *out, const float *in, int count, int pitch, int channels, const float *weights,
