@@ -22,7 +22,6 @@ from transport.wire import CloseCode
 
 _MAX_EVENTS = 256
 _GOODBYE, _GOODBYE_LOOK = 1.0, 0.01
-_CLOSING_S = 5.0  # for what reads to end: nothing that hangs keeps a program from ending
 _SOON = 0.001
 
 
@@ -218,6 +217,5 @@ class Connection:
             self._timer.cancel()
         if self._reader is not None:
             self._reader.cancel()
-            ended = asyncio.gather(self._reader, return_exceptions=True)
-            await asyncio.wait((ended,), timeout=_CLOSING_S)
+            await asyncio.gather(self._reader, return_exceptions=True)
         await self.endpoint.close()

@@ -29,7 +29,6 @@ from transport.lanes import Lane
 from transport.trace import Trace
 
 _ICE_SERVER = re.compile(r"(?P<scheme>stuns?|turns?):(?:(?P<user>[^:@]+):(?P<password>[^@]+)@)?(?P<rest>[^@/\s]+)")
-CLOSING_S = 5.0  # for aiortc to close a connection: nothing that hangs keeps a program from ending
 _HOW = "write stun:host:port or turn:user:password@host:port?transport=udp, with %40 for an @ in a password"
 
 
@@ -102,13 +101,11 @@ class WebRtcEndpoint:
         return int(self._control.bufferedAmount + self._delta.bufferedAmount)
 
     async def close(self) -> None:
-        """Close the peer connection; safe to call from several places at once. One that will not close is left."""
+        """Close the peer connection; safe to call from several places at once."""
         self._end("closed by us")
         if self._closing is None:
             self._closing = asyncio.ensure_future(self.peer_connection.close())
-        done, _ = await asyncio.wait((self._closing,), timeout=CLOSING_S)
-        for closed in done:
-            closed.result()
+        await asyncio.shield(self._closing)
 
 
 def ice_server(text: str) -> Any:
