@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from experiments.lessons import SIDE, crop
 from experiments.pictures import load_images
-from experiments.refit import refit
+from experiments.refit import refit, through
 from experiments.train_pictures import Artist
 from experiments.train_tokenizer import Trainee, load_averaged
 from vidtok.model.tower import FEATURES, Tower, load_tower, to_input
@@ -47,6 +47,8 @@ GIST_CELLS = 2  # levels that cells hold where the gist's worth is measured
 
 def main() -> None:
     """Command line."""
+    import onnx
+
     parser = argparse.ArgumentParser(prog="experiments.export_tokenizer", description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, default=Path("runs/tokenizer"), help="folder of the training runs")
     parser.add_argument("--images", type=Path, required=True, help="photographs to measure sensitivity on")
@@ -74,10 +76,10 @@ def main() -> None:
     pictures = load_images(args.images, 320)
     samples = [{"picture": x.numpy()} for x in calibration(pictures)]
     export_onnx(load_encoder(args.out), args.out / "encoder.onnx", ["latents", "features"], picture=(1, 3, 64, 64))
-    features = through(args.out / "encoder.onnx", "features", samples)
+    seen = through(onnx.load(str(args.out / "encoder.onnx")), ["features"], samples)["features"]
     to_integers(args.out / "encoder.onnx", samples, giving_latents)
     export_onnx(gist.eval(), args.out / "gist.onnx", ["latents"], features=(1, FEATURES, 4, 4))
-    to_integers(args.out / "gist.onnx", features)
+    to_integers(args.out / "gist.onnx", [{"features": each} for each in seen])
     pack(args.out / "gist.onnx")
     viewer = args.out / "viewer.onnx"
     export_onnx(load_viewer(args.out), viewer, ["picture"], context=(1, CONTEXT, 2, 2), gist=(1, GIST_CONTEXT))
@@ -153,14 +155,6 @@ def calibration(pictures: list[np.ndarray]) -> Iterator[Tensor]:
     rng = np.random.default_rng(0)
     for i in rng.permutation(len(pictures))[:CALIBRATED]:
         yield to_input(torch.from_numpy(crop(pictures[i], SIDE, rng).copy()[None]))
-
-
-def through(path: Path, output: str, samples: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
-    """What an ONNX network makes of samples: one of its outputs, by its name."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path))
-    return [{output: session.run([output], sample)[0]} for sample in samples]
 
 
 def giving_latents(names: list[str]) -> list[str]:

@@ -32,14 +32,14 @@ def refit(path: Path, floats: Path, samples: list[dict[str, NDArray[Any]]], seed
     convolutions = {node.name: node for node in exact.graph.node if node.op_type == "Conv"}
     numbers = {t.name: onnx.numpy_helper.to_array(t) for t in exact.graph.initializer}
     wanted = [node for node in model.graph.node if node.op_type == "QLinearConv"]
-    targets = _through(exact, [convolutions[node.name.removesuffix("_quant")].output[0] for node in wanted], samples)
+    targets = through(exact, [convolutions[node.name.removesuffix("_quant")].output[0] for node in wanted], samples)
     rng = np.random.default_rng(seed)
     for node in tqdm(wanted, desc="layers", unit="layer"):
         stored = {t.name: t for t in model.graph.initializer}
         scale, zero = (onnx.numpy_helper.to_array(stored[name]) for name in node.input[1:3])
         as_float = convolutions[node.name.removesuffix("_quant")]
         weight = numbers[as_float.input[1]].astype(np.float64)
-        arrived = _through(model, [node.input[0]], samples)[node.input[0]]
+        arrived = through(model, [node.input[0]], samples)[node.input[0]]
         x, y = _places(node, weight.shape, arrived, targets[as_float.output[0]], int(zero), float(scale), rng)
         mean_x, mean_y = x.mean(1, keepdims=True), y.mean(1, keepdims=True)
         rows = weight.reshape(x.shape[0], -1, x.shape[2])  # (groups, outputs, inputs)
@@ -59,7 +59,7 @@ def refit(path: Path, floats: Path, samples: list[dict[str, NDArray[Any]]], seed
     onnx.save(model, str(path))
 
 
-def _through(model: Any, names: list[str], samples: list[dict[str, NDArray[Any]]]) -> dict[str, list[NDArray[Any]]]:
+def through(model: Any, names: list[str], samples: list[dict[str, NDArray[Any]]]) -> dict[str, list[NDArray[Any]]]:
     """What a network has inside, for every sample."""
     import onnx
     import onnxruntime

@@ -7,8 +7,8 @@ import { unknown } from "./unary.js";
 /** @typedef {import("./onnx.js").Stored} Stored */
 
 /**
- * Stored numbers all worked out, and to each layer in `attributes` what follows it: `then`, limits low and most; and the
- * `frame` that its reader wants around what it gives.
+ * Stored numbers all worked out, and to each layer in `attributes` what follows it: the limit `low`, and the `frame` that
+ * its reader wants around what it gives.
  *
  * @param {import("./onnx.js").Graph} graph
  */
@@ -32,7 +32,7 @@ export function folded(graph) {
     } else if (layer.op === "Conv") {
       const limit = reader(layer.outputs[0], "Relu");
       if (limit === undefined) continue;
-      layer.attributes.then = { low: 0, most: Infinity };
+      layer.attributes.low = 0;
       layer.outputs = limit.outputs;
       gone.add(limit);
     } else if (layer.op === "QLinearConv") {

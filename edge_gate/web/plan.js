@@ -166,7 +166,7 @@ export class Plan {
   /** @param {Step} step @param {Plane} map @returns {Plane} */
   #convolved(step, map) {
     const { outputs, each, high, wide, deep, weights, bias } = this.#weights.get(step);
-    const { low = -Infinity, most = Infinity } = step.attributes.then ?? {};
+    const { low = -Infinity } = step.attributes;
     const [down, across] = step.attributes.strides ?? [1, 1];
     const from = this.#padded(map, step, 0);
     const { out, rows, cols } = this.#room("floats", from, step, 0);
@@ -174,7 +174,7 @@ export class Plan {
     if (deep) {
       if (high !== 3 || wide !== 3 || down !== 1 || across !== 1) return unknown(step);
       this.#work([from], [out], () =>
-        this.#kernels.deepwise_floats(out.at, from.at, rows, cols, pitch, outputs, weights, bias, low, most),
+        this.#kernels.deepwise_floats(out.at, from.at, rows, cols, pitch, outputs, weights, bias, low),
       );
       return out;
     }
@@ -182,7 +182,7 @@ export class Plan {
     const [right, below, line] = [across * each * 4, down * pitch * 4, wide * each * 4];
     this.#work([from], [out, spare], () =>
       this.#kernels.convolve_floats(
-        out.at, from.at, rows, cols, right, below, high, line, pitch * 4, weights, outputs, bias, low, most, spare.at,
+        out.at, from.at, rows, cols, right, below, high, line, pitch * 4, weights, outputs, bias, low, spare.at,
       ),
     );
     return out;

@@ -14,8 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_gate.scene import Scene
-from vidtok.tokenizer.edge import WEIGHTS
-from vidtok.tokenizer.fsq import quantise
+from tests.vidtok.tagging import Tagged
+from tests.vidtok.test_javascript_gate import latents_of, of_any_size, same
+from tests.vidtok.test_javascript_sender import pixel_words
+from vidtok.canvas import CELL, UNIT
+from vidtok.tokenizer.edge import WEIGHTS, EdgeEncoder
+from vidtok.tokenizer.fsq import CHANNELS, GIST, quantise
 
 WEB = Path(__file__).parents[2] / "edge_gate" / "web"
 KERNELS = WEB / "kernels"
@@ -107,3 +111,62 @@ def test_the_kernels_are_compiled_of_their_source() -> None:
         compiled = (KERNELS / name).read_bytes()
         assert source in compiled, f"{name} is older than kernels.c: make kernels"
         assert (RELAXED_DOT in compiled) == (name == "relaxed.wasm")
+
+
+@pytest.mark.parametrize("size", [(64, 96), (80, 48), (48, 32)])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_what_the_encoder_is_fed_and_what_is_made_of_it(
+    sender_twin: Tagged, size: tuple[int, int], channels: int
+) -> None:
+    (width, height), rng = size, np.random.default_rng(5)
+    pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    fed: list[NDArray[np.float32]] = []
+
+    class Fake:
+        def __init__(self, *answers: NDArray[np.float32]) -> None:
+            self.answers = list(answers)
+
+        def run(self, _: None, feeds: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+            fed.extend(feeds.values())
+            return self.answers
+
+    rows, cols = -(-height // CELL), -(-width // CELL)
+    latents, features = latents_of(rng, CHANNELS, rows * cols), latents_of(rng, 5, 4 * rows * cols)
+    by_pixel = lambda array, *shape: np.ascontiguousarray(array.reshape(shape).transpose(1, 2, 0))  # noqa: E731
+    gist = latents_of(rng, 1, GIST)
+    shapes = (1, CHANNELS, rows, cols), (1, 5, 2 * rows, 2 * cols)
+    mine = EdgeEncoder.__new__(EdgeEncoder)
+    cells: Any = Fake(latents.reshape(shapes[0]), features.reshape(shapes[1]))
+    mine._cells, mine._gist, mine._features = cells, Fake(gist), None
+    made = mine(pixels), mine.gist()
+    outputs = {
+        name: {key: {"data": array.ravel(), "dims": array.shape} for key, array in arrays.items()}
+        for name, arrays in {
+            "encoder": {
+                "latents": by_pixel(latents, CHANNELS, rows, cols),
+                "features": by_pixel(features, 5, 2 * rows, 2 * cols),
+            },
+            "gist": {"latents": gist.reshape(1, 1, GIST)},
+        }.items()
+    }
+    theirs = sender_twin.ask("fake_encode", pixels=pixel_words(pixels, channels), outputs=outputs)
+    same(theirs["latents"], made[0].ravel())
+    same(theirs["gist"], made[1].ravel())
+    assert theirs["early"] == "gist() before the first frame"
+    picture, seen = theirs["fed"]
+    assert (picture["name"], seen["name"]) == ("picture", "features")
+    same((np.array(picture["data"], np.float32) + 1) / 128, by_pixel(fed[0], *fed[0].shape[1:]).ravel())
+    same(seen["data"], by_pixel(fed[1], *fed[1].shape[1:]).ravel())
+    assert picture["dims"] == [32 * rows, 32 * cols, 3]
+    assert seen["dims"] == [height // UNIT, width // UNIT, 5]
+
+
+def test_what_the_gates_network_is_fed_and_what_it_says(sender_twin: Tagged) -> None:
+    asked, said = of_any_size(np.random.default_rng(1), 55, 12), of_any_size(np.random.default_rng(2), 2, 12)
+    outputs = {"gate": {"said": {"data": said.T.ravel(), "dims": [3, 4, 2]}}}
+    told = sender_twin.ask("fake_judge", asked=asked, rows=3, cols=4, outputs=outputs)
+    same(told["lastsS"], said[0])
+    same(told["event"], said[1])
+    (fed,) = told["fed"]
+    assert (fed["name"], fed["dims"], told["wake"]) == ("asked", [3, 4, 55], 0.5)
+    same(fed["data"], asked.T.ravel())

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from edge_gate.scene import Scene
-from tests.vidtok.command import VIDTOK, vidtok
+from tests.vidtok.command import VIDTOK, serving_once, vidtok
 from vidtok.live.pictures import FilmWriter
 from vidtok.live.recording import Replay
 
@@ -68,20 +68,11 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sent_live(clip: Path, trace: Path, *options: str) -> list[dict[str, Any]]:
     """What a server tells of a clip that is sent to it."""
-    server = subprocess.Popen([*VIDTOK, "serve", "--port", "0", "--json", "--once"], stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        url = json.loads(server.stdout.readline())["url"]
+    with serving_once() as (url, told):
         sent = vidtok("send", clip, "--to", url, "--trace", trace, *options)
         assert sent.returncode == 0, sent.stderr
         assert "kbps" in sent.stdout
-        rows = [json.loads(line) for line in server.stdout]
-        assert server.wait(30) == 0
-    finally:
-        server.kill()
-        server.wait()
-        server.stdout.close() if server.stdout else None
-    return rows
+        return told()
 
 
 def kept_up(rows: list[dict[str, Any]], trace: Path, fps: int) -> bool:

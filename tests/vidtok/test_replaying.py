@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from edge_gate.budget import Caps
 from edge_gate.scene import Scene
 from edge_gate.wishes import Wishes
-from tests.vidtok.command import VIDTOK, vidtok
+from tests.vidtok.command import VIDTOK, serving_once, vidtok
 from tests.vidtok.fakes import World, calm, generators, grids, random_canvas
 from transport import Link, Session
 from transport.adapters.file import FileReader
@@ -174,10 +174,7 @@ def test_a_recording_without_a_picture_is_not_sent(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command_replays_to_a_server(path: Path, recorded: list[tuple[float, Update]]) -> None:
-    server = subprocess.Popen([*VIDTOK, "serve", "--port", "0", "--json", "--once"], stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        url = json.loads(server.stdout.readline())["url"]
+    with serving_once() as (url, told):
         command = [*VIDTOK, "replay", path, "--to", url, "--speed", "2", "--stay"]
         heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests may ignore it
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heeding) as replaying:
@@ -187,12 +184,7 @@ def test_the_command_replays_to_a_server(path: Path, recorded: list[tuple[float,
                 streams = json.load(answer)["streams"]
             replaying.send_signal(signal.SIGINT)
             replaying.wait(60)
-        rows = [json.loads(line) for line in server.stdout]
-        assert server.wait(30) == 0
-    finally:
-        server.kill()
-        server.wait()
-        server.stdout.close() if server.stdout else None
+        rows = told()
     connected = next(row for row in rows if row["event"] == "connected")
     assert (connected["width"], connected["height"], connected["source"]) == (*SIZE, "scene:tour")
     assert connected["fps"] == 20

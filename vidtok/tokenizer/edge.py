@@ -77,13 +77,6 @@ class EdgeEncoder:
         self._features = features[:, :, top : top + height // UNIT, left : left + width // UNIT]
         return out
 
-    @property
-    def features(self) -> NDArray[np.float32]:
-        """(1, 112, H/16, W/16) of the frame that was encoded last: what its gist is made of."""
-        if self._features is None:
-            raise ValueError("no frame has been encoded yet")
-        return self._features
-
     def gist(self) -> NDArray[np.float32]:
         """Latents (GIST,) of the whole frame that was encoded last."""
         if self._features is None:

@@ -222,12 +222,10 @@ INLINE void float_sums(v128_t sums[][2], const float *in, int line, const float 
 
 typedef struct {
   const float *bias;
-  v128_t low, high;
+  v128_t low;
 } FloatFinish;
 
-INLINE v128_t settled(v128_t sum, const FloatFinish *as) {
-  return wasm_f32x4_pmin(wasm_f32x4_pmax(sum, as->low), as->high);
-}
+INLINE v128_t settled(v128_t sum, const FloatFinish *as) { return wasm_f32x4_pmax(sum, as->low); }
 
 INLINE void float_finish(float *out, v128_t sums[2], const FloatFinish *as, int lane, int count) {
   v128_t first = settled(wasm_f32x4_add(sums[0], wasm_v128_load(as->bias + lane)), as);
@@ -245,11 +243,10 @@ INLINE void float_finish(float *out, v128_t sums[2], const FloatFinish *as, int 
 
 /* As `convolve`, in floats: sizes in bytes too. */
 EXPORT(convolve_floats)(float *out, const float *in, int rows, int cols, int across, int down, int high, int wide,
-                        int pitch, const float *weights, int outputs, const float *bias, float low, float high_,
-                        float *scratch) {
+                        int pitch, const float *weights, int outputs, const float *bias, float low, float *scratch) {
   int inputs = high * wide / 4, pixels = rows * cols, most = most_rows(high * wide);
   int direct = high == 1 && across == wide && down == cols * wide;
-  FloatFinish as = {bias, wasm_f32x4_splat(low), wasm_f32x4_splat(high_)};
+  FloatFinish as = {bias, wasm_f32x4_splat(low)};
   for (int from = 0; from < pixels; from += most) {
     int count = pixels - from < most ? pixels - from : most;
     const float *lines = in + from * inputs;
@@ -342,8 +339,8 @@ INLINE void deep_floats(float *out, const float *in, int count, int pitch, int c
 
 /* The same in floats, kernel 3 and stride 1; channels a multiple of four; pitch in numbers. */
 EXPORT(deepwise_floats)(float *out, const float *in, int rows, int cols, int pitch, int channels, const float *weights,
-                        const float *bias, float low, float high) {
-  FloatFinish as = {bias, wasm_f32x4_splat(low), wasm_f32x4_splat(high)};
+                        const float *bias, float low) {
+  FloatFinish as = {bias, wasm_f32x4_splat(low)};
   for (int row = 0; row < rows; row++, in += pitch, out += cols * channels)
     for (int lane = 0; lane < channels; lane += 4) {
       int col = 0;
