@@ -76,8 +76,8 @@ def ages(frames: Sequence[Glass], moments: Sequence[Moment]) -> list[float]:
 
 
 def knowledge(frames: Sequence[Glass], moments: Sequence[Moment], reel: Reel, true: Sequence[Any]) -> float | None:
-    """Mean cosine of what the model knows when the next frame is taken and what the whole tower sees in this one."""
-    known = sorted((m.known_s, m.pooled) for m in moments if m.known_s is not None and m.pooled is not None)
+    """Mean cosine of what model input tells when the next frame is taken and what the whole tower sees in this one."""
+    known = sorted(((m.token_s, m.pooled) for m in moments if m.pooled is not None), key=lambda each: each[0])
     times = [when for when, _ in known]
     found = []
     for glass in frames:

@@ -1,7 +1,8 @@
 """Ours in `browser_edge`: the page as `vidtok serve` serves it, its camera a film; its updates as the server says.
 
-Serving: `vidtok serve --json` --rows--> when each update stood in the canvas, what the model saw of it
 Chromium: page, Start --> worker: edge --> RTCDataChannel --> Serving
+Serving: `vidtok serve --json` --rows--> when each update stood in the canvas
+page, Save --recording--> the same canvases, afterwards --> what they tell
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from experiments.bench import BenchError, Row
 from experiments.browser_edge_camera import Glass, Reel
 from experiments.browser_edge_chromium import Chromium, wall_ahead_s
 from experiments.browser_edge_runs import Moment, Taken, counted, filmed, watched
-from vidtok.live.server import unpack_pooled
+from vidtok.canvas import Canvas
+from vidtok.live.recording import Replay
 
 START_TIMEOUT_S = 120.0
 EARLY_S = 0.005  # a frame's stamp may be so much older than Chromium's own
@@ -106,8 +108,25 @@ async def run_ours(reel: Reel, browser: Chromium, serving: Serving) -> Taken:
         window, spent = await filmed(reel, page, lambda: counted(browser, page, serving.pid))
         seen = await watched(page, reel)
         steps = await page.evaluate("browserEdge.steps")
-        moments, more = of_ours([one for one in serving.told[first:] if one[1].get("stream") == stream], seen)
+        mine = [one for one in serving.told[first:] if one[1].get("stream") == stream]
+        moments, more = of_ours(mine, seen, views(await recording(page)))
     return Taken(seen, moments, window, spent, more | pace(steps, window))
+
+
+async def recording(page: Any) -> list[Canvas]:
+    """What the page's user saves: every canvas that was told of."""
+    async with page.expect_download() as saving:
+        await page.click("#record")
+    path = Path(await (await saving.value).path())
+    return [update.canvas for _, update in Replay(path)]
+
+
+def views(canvases: Sequence[Canvas]) -> dict[int, Any]:
+    """What the model makes of each, by version."""
+    from vidtok.model.reader import Reader
+
+    reader = Reader()
+    return {canvas.version: reader.read(canvas).pooled for canvas in canvases}
 
 
 def pace(steps: Sequence[Row], window: tuple[float, float]) -> Row:
@@ -142,8 +161,8 @@ async def started(page: Any, serving: Serving, reel: Reel) -> tuple[str, float]:
     return connected["stream"], came - began
 
 
-def of_ours(told: Sequence[Told], seen: Sequence[Glass]) -> tuple[list[Moment], Row]:
-    """When each frame's edits stood in the canvas, and when the model had seen them."""
+def of_ours(told: Sequence[Told], seen: Sequence[Glass], pooled: Mapping[int, Any]) -> tuple[list[Moment], Row]:
+    """When each frame's edits stood in the canvas, what that tells (`pooled`, by version), when labels were read."""
     updates = [(at, row) for at, row in told if row["event"] == "update"]
     if not updates:
         raise BenchError("the server had no update of the page's")
@@ -166,8 +185,7 @@ def of_ours(told: Sequence[Told], seen: Sequence[Glass]) -> tuple[list[Moment], 
         stood = begun - ahead + (row["capture_ms"] + row["latency_ms"]) / 1000
         sight = sights.get(row["version"])
         known = None if sight is None else begun - ahead + sight["known_ms"] / 1000
-        pooled = None if sight is None else unpack_pooled(sight["pooled"])
-        moments.append(Moment(taken, stood, known, pooled, tokens[taken]))
+        moments.append(Moment(taken, stood, known, pooled.get(row["version"]), tokens[taken]))
     lag = round(1000 * sorted(lags)[len(lags) // 2], 2) if lags else None
     return moments, {"stamp_lag_ms": lag}
 

@@ -49,12 +49,12 @@ class Model:
 
     def __init__(self, size: tuple[int, int], tower: Tower) -> None:
         self._size, self._reader, self._answerer = size, Reader(tower=tower), Answerer.load()
-        self._features_ns = 0
+        self._features_ns = self._spent_ns = 0
         tower.back.register_forward_pre_hook(self._mark)
         self._reader.judge(np.zeros((size[1], size[0], 3), np.uint8))  # first runs are slow
 
     def _mark(self, *_: object) -> None:
-        self._features_ns = time.monotonic_ns()
+        self._features_ns, self._spent_ns = time.monotonic_ns(), time.thread_time_ns()
 
     def see(self, frame: Any) -> Row:
         """Look at a frame: its number, when its features stood, what was seen."""
@@ -63,7 +63,12 @@ class Model:
         rgb_ns = time.monotonic_ns()
         sight = self._reader.judge(pixels)
         sight.labels()
-        moments = {"rgb_ns": rgb_ns, "ns": self._features_ns, "known_ns": time.monotonic_ns()}
+        moments = {
+            "rgb_ns": rgb_ns,
+            "ns": self._features_ns,
+            "known_ns": time.monotonic_ns(),
+            "beyond_cut_ns": time.thread_time_ns() - self._spent_ns,
+        }
         more = {
             "number": number_of(blocks_of(pixels)),
             "pooled": pack_pooled(sight.pooled),

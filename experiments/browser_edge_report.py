@@ -24,7 +24,7 @@ _DELAYS = (
 )  # fmt: skip
 _COSTS = (
     "system", "setting", "wire_bytes_per_s", "bytes_per_s", "packets_per_s", "tokens_per_s", "server_cpu_ms_per_s",
-    "tab_cpu_ms_per_s", "browser_cpu_ms_per_s",
+    "server_cpu_to_cut_ms_per_s", "tab_cpu_ms_per_s", "browser_cpu_ms_per_s",
 )  # fmt: skip
 _PACE = ("keeps_up_fps", "frame_ms", "look_p50_ms", "look_p95_ms", "look_share", *(f"{part}_ms" for part in PARTS))
 _TWINS = (
@@ -43,14 +43,16 @@ REPORT = (
     "to model input, of the frames that led to any; ours: its edits stand in the server's canvas, video: the decoded "
     "and resized frame's features stand at the tower's cut. `news`: the same of every frame, until it or a newer one "
     "stood there; for ours a frame that was no news waits for the next that is. `known`: until the tower's labels are "
-    "there. `feature_cosine`: what the server knows when the next frame is taken against what the whole tower sees in "
-    "the true frame; ratios are to the video of fewest bytes that knows no less than ours, or to the one that knows "
-    "most where none does.",
+    "there, which ours reads once a second only, for people. `feature_cosine`: what model input tells when the next "
+    "frame is taken (ours: the canvas then, read afterwards) against what the whole tower sees in the true frame; "
+    "ratios are to the video of fewest bytes that knows no less than ours, or to the one that knows most where none "
+    "does.",
     "",
     "`wire_bytes_per_s`: both directions as Chromium's transport counts them (RTP, RTCP and SRTP, or SCTP, and DTLS) "
     f"and {UDP_BYTES} bytes of UDP and IPv4 a packet; `bytes_per_s`: RTP payload, or the data channels' messages. "
     "`server_cpu`: of the receiving process: ours `vidtok serve` with its model and labels, video: aiortc, decoder, "
-    "whole tower on every frame and the same model reading every frame's tokens once a second. `tab_cpu`: of the "
+    "whole tower on every frame and the same model reading every frame's tokens once a second; `to_cut`: without the "
+    "tower beyond the cut at which our tokens enter it. `tab_cpu`: of the "
     "tabs' processes, all that the page draws and counts and the note of each frame's stamp included; `browser_cpu`: "
     "of all of Chromium. The viewer's picture is for people and is not asked for.",
     "",

@@ -62,8 +62,8 @@ class Moment:
 
     taken_s: float  # by the camera
     token_s: float  # model input: ours stands in the canvas, video's features stand at the tower's cut
-    known_s: float | None = None  # the model has seen it
-    pooled: Any = None  # what it saw
+    known_s: float | None = None  # its labels are there
+    pooled: Any = None  # what the model input tells
     tokens: int = 0
 
 
@@ -138,7 +138,10 @@ async def run_video(video: Video, reel: Reel, browser: Chromium, receiving: Rece
             rows = await response.json()
     moments, foreign = of_video(rows, seen, reel)
     shapes = sorted({"x".join(map(str, row["shape"])) for row in rows})
-    return Taken(seen, moments, window, spent, {"foreign": foreign, "sent_as": " ".join(shapes)})
+    beyond_ms = sum(row["beyond_cut_ns"] for row in rows if window[0] <= row["ns"] / 1e9 < window[1]) / 1e6
+    to_cut = round(1000 * spent["server_cpu_s"] / reel.seconds - beyond_ms / reel.seconds, 2)
+    more = {"foreign": foreign, "sent_as": " ".join(shapes), "server_cpu_to_cut_ms_per_s": to_cut}
+    return Taken(seen, moments, window, spent, more)
 
 
 def of_video(rows: Sequence[Row], seen: Sequence[Glass], reel: Reel) -> tuple[list[Moment], int]:

@@ -38,7 +38,6 @@ from experiments.browser_edge_twins import Made
 from tests.browser.conftest import absent
 from tests.experiments.toys import clip
 from vidtok.canvas import Grid
-from vidtok.live.server import pack_pooled
 from vidtok.tokenizer.fsq import CHANNELS, dequantise
 
 SIZE = (192, 64)
@@ -169,27 +168,28 @@ def updates(film: Reel, told: dict[int, float]) -> list[tuple[float, Row]]:
         at = 99 + stamp_s + delay_s
         rows.append((at, row | {"latency_ms": delay_s * 1000}))
         sight = {"event": "sight", "version": version, "known_ms": (at - 99 + 0.01) * 1000}
-        rows.append((at + 0.01, sight | {"pooled": pack_pooled(np.ones(4))}))
+        rows.append((at + 0.01, sight))
     return rows
 
 
 def test_ours_is_counted_from_the_cameras_own_stamp() -> None:
     film = reel()
-    moments, more = of_ours(updates(film, {1: 0.02, 2: 0.03, 5: 0.05}), taken(8, film))
+    moments, more = of_ours(updates(film, {1: 0.02, 2: 0.03, 5: 0.05}), taken(8, film), {2: "a view"})
     assert [round(one.taken_s, 3) for one in moments] == [100.1, 100.2, 100.5]
     delays = [one.token_s - one.taken_s for one in moments]
     assert delays == pytest.approx([0.023, 0.033, 0.053], abs=0.002)
     assert moments[0].known_s == pytest.approx(100.133, abs=0.002)
+    assert [one.pooled for one in moments] == [None, "a view", None]
     assert more["stamp_lag_ms"] == pytest.approx(3, abs=1)
     with pytest.raises(BenchError, match="no update"):
-        of_ours([], taken(8, film))
+        of_ours([], taken(8, film), {})
 
 
 def test_a_frame_in_two_packets_stands_with_the_second() -> None:
     film = reel()
     rows = updates(film, {1: 0.02})
     second = {**rows[0][1], "version": 9, "latency_ms": 40.0}
-    (moment,), _ = of_ours([*rows, (rows[0][0] + 0.02, second)], taken(8, film))
+    (moment,), _ = of_ours([*rows, (rows[0][0] + 0.02, second)], taken(8, film), {})
     assert moment.token_s - moment.taken_s == pytest.approx(0.043, abs=0.002)
     assert moment.tokens == 8
 

@@ -171,7 +171,7 @@ async def _ask(url: str, questions: Sequence[str], story: Story, say: Say) -> No
 
 
 async def _start_server() -> tuple[asyncio.subprocess.Process, str]:
-    command = (sys.executable, "-m", "vidtok.cli", "serve", "--port", "0", "--json", "--once")
+    command = (sys.executable, "-m", "vidtok.cli", "serve", "--port", "0", "--json", "--once", "--labels-s", "0")
     child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, limit=1 << 20)
     try:
         async with asyncio.timeout(START_TIMEOUT_S):

@@ -101,6 +101,14 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 def _add_telling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
     parser.add_argument(
+        "--labels-s",
+        type=not_negative,
+        default=1.0,
+        metavar="SECONDS",
+        help="between two readings of a stream's labels, which are for people (default %(default)g; 0: as often as "
+        "there is something new, which costs a core about 9 ms each time); answers do not hang on them",
+    )
+    parser.add_argument(
         "--log-questions",
         action="store_true",
         help="write what was asked into the rows of --json; left out otherwise",
@@ -123,16 +131,17 @@ def _serve(args: argparse.Namespace) -> None:
     from transport.adapters.admission import is_loopback
     from vidtok.live.ending import told_to_end
     from vidtok.live.server import serve
-    from vidtok.live.talk import Talk, json_row
+    from vidtok.live.talk import json_row, spoken_row
 
     _check(args)
     token = args.token or (None if is_loopback(args.host) else secrets.token_urlsafe(16))
     caps = None
     if args.kbps or args.tokens_per_s:
         caps = Caps(args.kbps or 1e6, args.tokens_per_s or 1e6)
-    report = json_row if args.json else Talk()
+    report = json_row if args.json else spoken_row
     same = (
         "once", "trace", "metrics", "also", "model", "projector", "max_sessions", "grace_s", "log_questions",
+        "labels_s",
     )  # fmt: skip
     extras = {name: getattr(args, name) for name in same}
     extras |= {"ice_servers": args.ice, "conditions": args.tell_me, "workers": _workers(args)}

@@ -2,7 +2,7 @@
 
 endpoint --Connection--> events --Receiver--> canvas --every one--> model <-questions-- HTTP, page, --tell-me
                                       ^         |                     |
-                                      |         +--newest only--> Reader --labels--> report
+                                      |         +--newest, now and then--> Reader --labels--> report
                                       +-- feedback <--wishing-- room, questions, where answers looked
 
 A stream's name, by which it is asked about, is told to its edge in the Welcome: {"stream": "stream 1"}.
@@ -54,7 +54,37 @@ from vidtok.tokenizer.edge import load_info
 
 # Rows about what happens, told as they happen: `event` names the kind.
 Report = Callable[[Mapping[str, object]], None]
+LABELS_S = 1.0  # between two readings of a stream's labels: they are for people
 LOOK_S = 0.02  # between two looks at whether all is answered
+
+
+class Newest:
+    """A stream's newest update, for who does not read them all."""
+
+    def __init__(self) -> None:
+        self._update: Update | None = None
+        self._came, self._ended = asyncio.Event(), asyncio.Event()
+
+    def put(self, update: Update) -> None:
+        """There is a newer one."""
+        self._update = update
+        self._came.set()
+
+    def end(self) -> None:
+        """There will be no more."""
+        self._ended.set()
+        self._came.set()
+
+    async def get(self, rest_s: float) -> Update | None:
+        """The newest after a rest, which the end cuts short; waits for one that was not got before. None: no more."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(rest_s):
+                await self._ended.wait()
+        await self._came.wait()
+        update, self._update = self._update, None
+        if not self._ended.is_set():
+            self._came.clear()
+        return update
 
 
 class Server:
@@ -69,6 +99,7 @@ class Server:
         model: Model | None = None,
         conditions: Sequence[str] = (),
         log_questions: bool = False,
+        labels_s: float = 0.0,
     ) -> None:
         self.sessions: dict[str, Session] = {}  # those that are open, by the stream's name
         self.receivers: dict[str, Receiver] = {}  # those that have begun, in order of their beginning
@@ -76,6 +107,7 @@ class Server:
         self.figures = Figures()
         self._reader, self._say, self._trace = reader, report, trace
         self._answering, self._conditions, self._log_questions = model, conditions, log_questions
+        self._labels_s = labels_s
         self._wishes = Wishes() if caps is None else Wishes(caps.kbps, caps.tokens_per_s)
         self._tables = load_tables().ready()
         self._build = codec_hash(self._tables, load_info().digest)
@@ -135,7 +167,7 @@ class Server:
     async def _serve(self, connection: Connection) -> None:
         name = next(name for name, session in self.sessions.items() if session is connection.session)
         receiver = Receiver(connection.session, self._tables)
-        fresh: asyncio.Queue[Update | None] = asyncio.Queue(1)
+        fresh = Newest()
         self._served.add(connection)
         reading = asyncio.create_task(self._read(name, receiver, fresh))
         try:
@@ -147,7 +179,8 @@ class Server:
             self._served.discard(connection)
             self.receivers.pop(name, None)
             try:
-                await self._finish(reading, fresh)
+                fresh.end()
+                await reading  # of the newest; what went wrong there is told here
                 await self._answered(name)
             finally:
                 if (attending := self.attending.pop(name, None)) is not None:
@@ -191,16 +224,7 @@ class Server:
         """Wait until a stream has ended."""
         await self._ended.wait()
 
-    async def _finish(self, reading: asyncio.Task[None], fresh: asyncio.Queue[Update | None]) -> None:
-        """Let the newest canvas still be read, then end the reading; what went wrong there is told here."""
-        last = asyncio.create_task(fresh.put(None))
-        await asyncio.wait((last, reading), return_when=asyncio.FIRST_COMPLETED)
-        last.cancel()  # of no effect unless the reading has failed with the queue full
-        await reading
-
-    async def _follow(
-        self, name: str, connection: Connection, receiver: Receiver, fresh: asyncio.Queue[Update | None]
-    ) -> None:
+    async def _follow(self, name: str, connection: Connection, receiver: Receiver, fresh: Newest) -> None:
         async for event in connection.events():
             update = receiver.on_event(event, connection.clock())
             if update is not None:
@@ -208,9 +232,7 @@ class Server:
                 self._report(self._arrival(name, receiver, update))
                 if name in self.attending:
                     self.attending[name].show(update, self._late_s(receiver, update))
-                while not fresh.empty():
-                    fresh.get_nowait()
-                fresh.put_nowait(update)
+                fresh.put(update)
             elif isinstance(event, Connected):
                 self._report(
                     {
@@ -257,9 +279,11 @@ class Server:
             "latency_ms": round(time.time() * 1000 - receiver.started_wall_ms - update.capture_ms, 2),
         }  # fmt: skip
 
-    async def _read(self, name: str, receiver: Receiver, fresh: asyncio.Queue[Update | None]) -> None:
-        """Read the newest canvas, then the then newest: what came between is never queued."""
-        while (update := await fresh.get()) is not None:
+    async def _read(self, name: str, receiver: Receiver, fresh: Newest) -> None:
+        """Read the newest canvas, after a rest the then newest: what came between is never queued."""
+        rest_s = 0.0
+        while (update := await fresh.get(rest_s)) is not None:
+            rest_s = self._labels_s
             async with self._model:
                 sight, seconds = await asyncio.to_thread(self._timed, update.canvas)
             self._report(
@@ -313,6 +337,7 @@ async def serve(
     conditions: Sequence[str] = (),
     workers: int | None = None,
     log_questions: bool = False,
+    labels_s: float = LABELS_S,
     told_to_end: asyncio.Event | None = None,
     grace_s: float = 3.0,
     page: bool = True,
@@ -326,7 +351,7 @@ async def serve(
     reader = Reader()
     reader.read(blank(Grid(64, 64)))  # the first reading keeps everything waiting: better before anybody does
     answering = load_model(model, projector) if workers is None else load_workers(workers, report)
-    server = Server(reader, report, caps, trace, answering, conditions, log_questions)
+    server = Server(reader, report, caps, trace, answering, conditions, log_questions, labels_s)
     listener = WebRtcListener(
         host, port, token=token, on_endpoint=server.stream, max_sessions=max_sessions, ice_servers=ice_servers, ssl=tls
     )

@@ -27,42 +27,36 @@ def _packed(value: object) -> str:
     return base64.b64encode(value).decode()
 
 
-class Talk:
-    """Says what the server reports, in sentences and at most once a second a stream."""
-
-    def __init__(self) -> None:
-        self._said_ms: dict[object, float] = {}
-
-    def __call__(self, row: Mapping[str, Any]) -> None:
-        match row["event"]:
-            case "listening":
-                token = f" --token {row['token']}" if row["token"] else ""
-                print(f"listening: vidtok send SOURCE --to {row['url']}{token}", flush=True)
-                print(f'ask:       vidtok ask {row["url"]} "what do you see?"{token}', flush=True)
-            case "certificate":
+def spoken_row(row: Mapping[str, Any]) -> None:
+    """The same in sentences, for people."""
+    match row["event"]:
+        case "listening":
+            token = f" --token {row['token']}" if row["token"] else ""
+            print(f"listening: vidtok send SOURCE --to {row['url']}{token}", flush=True)
+            print(f'ask:       vidtok ask {row["url"]} "what do you see?"{token}', flush=True)
+        case "certificate":
+            print(
+                f"tls:       a certificate made here; browsers warn once, its SHA-256 is {row['sha256']}",
+                flush=True,
+            )
+        case "page":
+            print(f"page:      {row['url']}", flush=True)
+            if "#" in row["url"]:
                 print(
-                    f"tls:       a certificate made here; browsers warn once, its SHA-256 is {row['sha256']}",
+                    f"{qr(row['url'])}\n           (works once; the next one is printed when it was used)",
                     flush=True,
                 )
-            case "page":
-                print(f"page:      {row['url']}", flush=True)
-                if "#" in row["url"]:
-                    print(
-                        f"{qr(row['url'])}\n           (works once; the next one is printed when it was used)",
-                        flush=True,
-                    )
-            case "noticed":
-                print(f"{row['stream']}  {row['capture_ms'] / 1000:7.1f} s  {row['condition']} yes", flush=True)
-            case "sight" if row["capture_ms"] - self._said_ms.get(row["stream"], -1e9) >= 1000:
-                self._said_ms[row["stream"]] = row["capture_ms"]
-                labels = ", ".join(f"{name} {score:.0%}" for name, score in row["labels"])
-                print(
-                    f"{row['stream']}  {row['capture_ms'] / 1000:7.1f} s  version {row['version']}: {labels}",
-                    flush=True,
-                )
-            case "moved":
-                print(f"{row['stream']}  {row['reason']}: goes on with {row['to']}", flush=True)
-            case "connected" | "suspended" | "resumed" | "closed" | "refused" | "ending":
-                print("  ".join(str(value) for key, value in row.items() if value not in (None, "")), flush=True)
-            case _:
-                pass
+        case "noticed":
+            print(f"{row['stream']}  {row['capture_ms'] / 1000:7.1f} s  {row['condition']} yes", flush=True)
+        case "sight":
+            labels = ", ".join(f"{name} {score:.0%}" for name, score in row["labels"])
+            print(
+                f"{row['stream']}  {row['capture_ms'] / 1000:7.1f} s  version {row['version']}: {labels}",
+                flush=True,
+            )
+        case "moved":
+            print(f"{row['stream']}  {row['reason']}: goes on with {row['to']}", flush=True)
+        case "connected" | "suspended" | "resumed" | "closed" | "refused" | "ending":
+            print("  ".join(str(value) for key, value in row.items() if value not in (None, "")), flush=True)
+        case _:
+            pass
