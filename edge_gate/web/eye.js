@@ -125,6 +125,7 @@ export class Eye {
     this.looked = glanced !== null;
     if (glanced === null) return;
     const seen = await this.#encoder.encode(pixels);
+    const coming = this.#gist(timeS); // it is made in a thread of its own, while the rest is worked out here
     const { glimpse, memory } = remember(gate.memory, seen, this.#grid, timeS, EDGES);
     const latents = steady(gate.latents, seen, this.weights, settings.jump, settings.blend);
     let { quiet } = gate;
@@ -132,7 +133,7 @@ export class Eye {
       const restless = novelty(latents, gate.latents, null, this.weights, settings);
       quiet = quiet.watched(restless, timeS, settings);
     }
-    const { gist, gistTimeS } = await this.#gist(timeS);
+    const { gist, gistTimeS } = await coming;
     this.#gate = { ...gate, quiet, glance: glanced, latents, memory };
     this.seen = seen;
     this.view = { latents, values: quantise(latents), gist, gistValues: quantise(gist), gistTimeS, glimpse };

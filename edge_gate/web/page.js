@@ -162,7 +162,7 @@ class Page {
     this.#choice = choice;
     this.controls.running = true;
     document.documentElement.style.setProperty("--ratio", `${choice.width} / ${choice.height}`);
-    if (!this.#ready) this.says.tell("loading", "good", "Loading the networks, about 7 MB the first time …");
+    if (!this.#ready) this.says.tell("loading", "good", "Loading the networks, about 5 MB the first time …");
     if (!(await this.#film(choice))) return;
     $("camera-empty").hidden = true;
     this.figures.begin();
