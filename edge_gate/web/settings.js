@@ -26,7 +26,7 @@ import { GATE } from "./novelty.js";
 export const SEND = Object.freeze({
   caps: CAPS,
   gate: GATE,
-  price: 12,
+  price: 15,
   tokenPrice: 3,
   levels: LEVELS,
   alert: 10,
