@@ -78,7 +78,7 @@ def sweep(fps: float, quick: bool) -> list[Video]:
         *(Video(VP8, fps, kbps) for kbps in (250, 100, 50, 30)),
         *(Video(VP8, rate, kbps) for rate, each in low.items() for kbps in each),
         Video(VP8, fps, 100, at_once=False),
-        *(Video(H264, fps, kbps) for kbps in (100, 50)),
+        *(Video(H264, fps, kbps) for kbps in (100, 75, 50)),
         *(Video(H264, rate, each[-1]) for rate, each in low.items()),
     ]
 
