@@ -187,7 +187,8 @@ export class Network {
     this.#reach(place(plan.works, given, outputs, this.#base));
     const shares = cut(plan.works, this.#team?.threads ?? 1);
     this.#team?.plan(this.#number, shares);
-    const view = (/** @type {Plane} */ map) => new KINDS[map.kind](this.#memory.buffer, map.at, bytesOf(map) / SIZES[map.kind]);
+    const { buffer } = this.#memory; // it grows no more while this is run
+    const view = (/** @type {Plane} */ map) => new KINDS[map.kind](buffer, map.at, bytesOf(map) / SIZES[map.kind]);
     const act = (/** @type {Share} */ { does, given }) => (typeof does === "string" ? this.#kernels[does](...given) : does());
     return (/** @type {Record<string, Pixels>} */ now) => {
       given.forEach((map, at) => view(map).set(now[names[at]].data));

@@ -3,7 +3,9 @@
 
 import { take } from "./shares.js";
 
-/** @type {Map<number, { exports: any, shares: import("./shares.js").Share[] }>} */
+/** @typedef {{ exports: any, shares: import("./shares.js").Share[] }} Part of a network */
+
+/** @type {Map<number, Part>} */
 const networks = new Map();
 /** @type {WebAssembly.Module} */ let kernels;
 /** @type {Int32Array} */ let words;
@@ -17,8 +19,8 @@ onmessage = ({ data }) => {
     exports.__stack_pointer.value = data.stack;
     networks.set(data.network, { exports, shares: [] });
   } else {
-    const network = /** @type {{ exports: any, shares: import("./shares.js").Share[] }} */ (networks.get(data.network));
-    if (data.shares) network.shares = data.shares;
-    else take(words, data.turn, network.shares, ({ does, given }) => network.exports[/** @type {string} */ (does)](...given), false);
+    const part = /** @type {Part} */ (networks.get(data.network));
+    if (data.shares) part.shares = data.shares;
+    else take(words, data.turn, part.shares, ({ does, given }) => part.exports[/** @type {string} */ (does)](...given), false);
   }
 };

@@ -1,5 +1,9 @@
 // @ts-check
-/** A thread for the networks alone, and helpers of its own: packets and timers must not wait for them. Its other end is nets_port.js. */
+/**
+ * A thread for the networks alone: packets and timers must not wait for them. Its other end is nets_port.js.
+ *
+ *     page's worker --nets_port.js--> this thread --team.js--> helpers, where memory can be shared and there are cores for them
+ */
 
 import { build, Network } from "./nets.js";
 import { Lost, Team, threadsHere } from "./team.js";

@@ -37,7 +37,10 @@ export class Plan {
   #weights;
   #keep;
 
-  /** @param {WebAssembly.Memory} memory @param {any} graph @param {Map<Step, any>} weights @param {(numbers: any) => number} keep */
+  /**
+   * @param {WebAssembly.Memory} memory @param {any} graph @param {Map<Step, any>} weights
+   * @param {(numbers: any) => number} keep
+   */
   constructor(memory, graph, weights, keep) {
     this.#memory = memory;
     this.#graph = graph;
@@ -129,7 +132,8 @@ export class Plan {
 
   /**
    * @param {string | (() => void)} does @param {Plane[]} reads @param {Plane[]} makes
-   * @param {{ given?: (from: number, rows: number) => number[], rows?: number, each?: number }} [how] in one call, unless rows are told
+   * @param {{ given?: (from: number, rows: number) => number[], rows?: number, each?: number }} [how] all at once, unless
+   *   there are rows
    */
   #work(does, reads, makes, { given = () => [], rows = 1, each = 0 } = {}) {
     this.works.push({ does, reads, makes, given, rows, each });

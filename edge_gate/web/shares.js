@@ -21,8 +21,8 @@
  */
 
 const WORTH_US = 15; // of a share: others cost more than they save
-const SHARES = 3; // of a work, for each thread
-const BITS = 12; // of the next share's number; above them is its turn's
+const SHARES = 2; // of a work, for each thread
+const BITS = 12; // of the next share's number; above them is its turn's. A turn is told by its first share's word
 const LOOKS = 3000; // looks at what the others do before a thread sleeps: some ten microseconds
 const LOST_MS = 3000; // a share that takes so long will not be done any more
 
@@ -51,7 +51,12 @@ export function cut(works, threads) {
   return shares;
 }
 
-/** Begin the turn after another: who is still at that one finds nothing more in it. @param {Int32Array} at the words @param {number} turn */
+/**
+ * Begin the turn after another: who is still at that one finds nothing more in it.
+ *
+ * @param {Int32Array} at the words
+ * @param {number} turn
+ */
 export function begin(at, turn) {
   const next = (turn + (1 << BITS)) | 0;
   Atomics.store(at, DONE, 0);
@@ -66,15 +71,16 @@ export function begin(at, turn) {
  * @param {number} turn
  * @param {readonly Share[]} shares
  * @param {(share: Share) => void} act
- * @param {boolean} all do what has no kernel too
+ * @param {boolean} leads it does what has no kernel too, and waits for the others' last shares
+ * @returns {boolean} false if the turn is over, or whoever has the others is lost
  */
-export function take(at, turn, shares, act, all) {
+export function take(at, turn, shares, act, leads) {
   for (;;) {
     const next = Atomics.load(at, NEXT);
     const share = shares[(next - turn) | 0];
-    if (share === undefined) return;
-    const mine = all || typeof share.does === "string";
-    if (!reached(at, turn, mine ? share.after : share.until)) return;
+    if (share === undefined) return !leads || reached(at, turn, shares.length);
+    const mine = leads || typeof share.does === "string";
+    if (!reached(at, turn, mine ? share.after : share.until)) return false;
     if (!mine || Atomics.compareExchange(at, NEXT, next, next + 1) !== next) continue;
     act(share);
     if (Atomics.add(at, DONE, 1) + 1 === share.until) Atomics.notify(at, DONE);
@@ -89,7 +95,7 @@ export function take(at, turn, shares, act, all) {
  * @param {number} count
  * @returns {boolean} false if the turn is over, or whoever has the others is lost
  */
-export function reached(at, turn, count) {
+function reached(at, turn, count) {
   for (let look = 0; look < LOOKS; look++) if (Atomics.load(at, DONE) >= count) return true;
   for (;;) {
     const done = Atomics.load(at, DONE);

@@ -7,7 +7,7 @@
  * A helper that never starts, or is late, costs nothing but its help.
  */
 
-import { begin, reached, take, words } from "./shares.js";
+import { begin, take, words } from "./shares.js";
 
 /** @typedef {import("./shares.js").Share} Share */
 
@@ -23,7 +23,7 @@ export function threadsHere() {
   return Math.min(cores, Math.max(2, Math.min(MOST_THREADS, cores >> 1)));
 }
 
-/** This thread, and its helpers. */
+/** This thread, and its helpers. Not for a page's own thread, which may not wait. */
 export class Team {
   /** @type {Worker[]} */ #helpers = [];
   #words = words();
@@ -75,8 +75,7 @@ export class Team {
     if (shares.every(({ after, until }) => until === after + 1)) return shares.forEach(act); // nobody could help
     const turn = (this.#turn = begin(this.#words, this.#turn));
     for (const each of this.#helpers) each.postMessage({ network, turn });
-    take(this.#words, turn, shares, act, true);
-    if (!reached(this.#words, turn, shares.length)) throw new Lost("a thread of the networks is lost");
+    if (!take(this.#words, turn, shares, act, true)) throw new Lost("a thread of the networks is lost");
   }
 
   close() {
@@ -85,7 +84,11 @@ export class Team {
   }
 }
 
-/** @param {WebAssembly.Module} kernels @param {Int32Array} at the words @returns {Promise<Worker | null>} null if it does not start */
+/**
+ * @param {WebAssembly.Module} kernels
+ * @param {Int32Array} at the words
+ * @returns {Promise<Worker | null>} null if it does not start
+ */
 function helper(kernels, at) {
   return new Promise((resolve) => {
     const thread = new Worker(new URL("./nets_helper.js", import.meta.url), { type: "module" });
