@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 KERNELS := edge_gate/web/kernels
 CLANG = $(BIN)/python -m ziglang cc -target wasm32-freestanding -O3 -msimd128 -mbulk-memory -ffreestanding -nostdlib -Wall \
 	-DSOURCE='"$(shell sha256sum $(KERNELS)/kernels.c | cut -c 1-64)"' \
-	-Wl,--no-entry -Wl,--export=__heap_base -Wl,--export=made_of -Wl,--strip-all -Wl,-z,stack-size=16384
+	-Wl,--no-entry -Wl,--export=__heap_base -Wl,--export=made_of -Wl,--strip-all -Wl,-z,stack-size=524288 \
+	-Wl,--import-memory -Wl,--initial-memory=1048576
+SHARED := -matomics -Wl,--shared-memory -Wl,--max-memory=536870912 -Wl,--export=__stack_pointer
 
 .PHONY: help demo test fuzz lint format setup kernels clean
 
@@ -44,6 +46,9 @@ kernels: $(VENV)/.ready ## compile edge_gate/web/kernels/kernels.c for browsers,
 	$(BIN)/python -m pip install --quiet -c constraints.txt ziglang
 	$(CLANG) -o $(KERNELS)/kernels.wasm $(KERNELS)/kernels.c
 	$(CLANG) -mrelaxed-simd -o $(KERNELS)/relaxed.wasm $(KERNELS)/kernels.c
+	$(CLANG) $(SHARED) -o $(KERNELS)/kernels-shared.wasm $(KERNELS)/kernels.c
+	$(CLANG) $(SHARED) -mrelaxed-simd -o $(KERNELS)/relaxed-shared.wasm $(KERNELS)/kernels.c
+	chmod 644 $(KERNELS)/*.wasm
 
 clean: ## remove the virtual environment and what was generated
 	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,10 +14,15 @@ const EDGE = 64; // every map begins at a multiple of it, and has as much to spa
  */
 
 /**
+ * A call of a kernel, or of several: rows that are made each by itself may be shared out.
+ *
  * @typedef {object} Work
- * @property {() => void} run
+ * @property {string | (() => void)} does the kernel, or what is done without one
  * @property {Plane[]} reads
  * @property {Plane[]} makes
+ * @property {(from: number, rows: number) => number[]} given what the kernel is given for some rows; once maps have addresses
+ * @property {number} rows all that there are
+ * @property {number} each what a row costs, about, in microseconds
  */
 
 /** Bytes of a number. */

@@ -3,6 +3,7 @@
  * Runs the edge's networks: what onnxruntime would be for, at a 300th of its weight on the way and several times its speed here.
  *
  *     .onnx --readOnnx--> graph --folded--> layers, weights packed --for a size--> Plan: calls of kernels/kernels.c
+ *                                                                                    |--cut--> shares --> threads (team.js)
  *
  * Layers of integers give what onnxruntime gives, on any machine; the last layers, and the gate's, are floats, and equal to
  * their last places. Only the operators of our own networks are here, in the forms that they have there; others are refused.
@@ -12,10 +13,12 @@ import { bytesOf, place, SIZES } from "./arena.js";
 import { folded } from "./fold.js";
 import { readOnnx } from "./onnx.js";
 import { Plan } from "./plan.js";
+import { cut } from "./shares.js";
 import { unknown } from "./unary.js";
 
 /** @typedef {import("./arena.js").Plane} Plane */
 /** @typedef {import("./onnx.js").Step} Step */
+/** @typedef {import("./shares.js").Share} Share */
 
 /**
  * Pixels of channels, as they go in and come out: rows, cols and channels. A byte p of a picture is
@@ -26,6 +29,8 @@ import { unknown } from "./unary.js";
 
 /** @type {Record<string, any>} */
 const KINDS = { bytes: Int8Array, floats: Float32Array };
+const PAGES = 16; // of memory, to begin with: as the Makefile has it
+const MOST_INPUTS = 12288; // of a pixel: the kernels' stack has room for no more
 
 /** A module with one 8-bit dot product, of a byte four times and another: compiles where `relaxed.wasm` does. */
 const RELAXED = Uint8Array.from([
@@ -47,6 +52,9 @@ export function build() {
 /** A network, ready for the size of inputs that it was run with last. */
 export class Network {
   /** @type {any} */ #kernels;
+  #memory;
+  #team;
+  #number; // in the team
   #graph;
   /** @type {Map<Step, any>} */ #weights = new Map();
   /** @type {((inputs: Record<string, Pixels>) => Record<string, Pixels>) | null} */ #plan = null;
@@ -57,10 +65,14 @@ export class Network {
   /**
    * @param {WebAssembly.Module} kernels
    * @param {Uint8Array} model an ONNX file
+   * @param {import("./team.js").Team | null} team threads that run it together, on kernels that share their memory; or this alone
    */
-  constructor(kernels, model) {
-    this.#kernels = new WebAssembly.Instance(kernels).exports;
+  constructor(kernels, model, team = null) {
+    this.#memory = team?.memory(PAGES) ?? new WebAssembly.Memory({ initial: PAGES });
+    this.#kernels = new WebAssembly.Instance(kernels, { env: { memory: this.#memory } }).exports;
     this.#base = this.#kernels.__heap_base.value;
+    this.#team = team;
+    this.#number = team?.join(this.#memory, (bytes) => this.#keep(bytes)) ?? 0;
     this.#graph = folded(readOnnx(model));
     for (const step of this.#graph.steps) if (/Conv|Gemm/.test(step.op)) this.#weights.set(step, this.#packed(step));
     this.#planned = this.#base;
@@ -95,14 +107,14 @@ export class Network {
 
   /** @param {number} end */
   #reach(end) {
-    const missing = end + 4096 - this.#kernels.memory.buffer.byteLength;
-    if (missing > 0) this.#kernels.memory.grow(Math.ceil(missing / 65536));
+    const missing = end + 4096 - this.#memory.buffer.byteLength;
+    if (missing > 0) this.#memory.grow(Math.ceil(missing / 65536));
   }
 
   /** @param {any} numbers @returns {number} */
   #stored(numbers) {
     const at = this.#keep(numbers.byteLength);
-    new numbers.constructor(this.#kernels.memory.buffer, at, numbers.length).set(numbers);
+    new numbers.constructor(this.#memory.buffer, at, numbers.length).set(numbers);
     return at;
   }
 
@@ -122,6 +134,7 @@ export class Network {
     const plain = dilations.every((/** @type {number} */ by) => by === 1) && auto === "NOTSET" && alpha === 1 && beta === 1;
     if (!plain || transA !== 0 || (step.op === "Gemm" && transB !== 1)) unknown(step);
     const deep = group > 1;
+    if (each * high * wide > MOST_INPUTS) unknown(step);
     if (deep && (each !== 1 || outputs !== group || outputs % (integer ? 8 : 4) !== 0)) unknown(step);
     const pixels = byPixel(data, deep ? 1 : outputs, deep ? outputs : each, high * wide);
     const common = { outputs, each, high, wide, deep };
@@ -166,17 +179,21 @@ export class Network {
 
   /** What runs inputs of this size. @param {Record<string, Pixels>} inputs */
   #made(inputs) {
-    const plan = new Plan(this.#kernels, this.#graph, this.#weights, (numbers) => this.#stored(numbers));
+    const plan = new Plan(this.#memory, this.#graph, this.#weights, (numbers) => this.#stored(numbers));
     const names = Object.keys(inputs);
     const given = names.map((name) => plan.input(name, inputs[name].data, inputs[name].dims));
     plan.build();
     const outputs = this.#graph.outputs.map((name) => plan.floats(plan.value(name)));
     this.#reach(place(plan.works, given, outputs, this.#base));
-    const { memory } = this.#kernels;
-    const view = (/** @type {Plane} */ map) => new KINDS[map.kind](memory.buffer, map.at, bytesOf(map) / SIZES[map.kind]);
+    const shares = cut(plan.works, this.#team?.threads ?? 1);
+    this.#team?.plan(this.#number, shares);
+    const { buffer } = this.#memory; // it grows no more while this is run
+    const view = (/** @type {Plane} */ map) => new KINDS[map.kind](buffer, map.at, bytesOf(map) / SIZES[map.kind]);
+    const act = (/** @type {Share} */ { does, given }) => (typeof does === "string" ? this.#kernels[does](...given) : does());
     return (/** @type {Record<string, Pixels>} */ now) => {
       given.forEach((map, at) => view(map).set(now[names[at]].data));
-      for (const work of plan.works) work.run();
+      if (this.#team) this.#team.run(this.#number, shares, act);
+      else shares.forEach(act);
       const copies = outputs.map((map) => ({ data: view(map).slice(), dims: [map.rows, map.cols, map.channels] }));
       return Object.fromEntries(copies.map((copy, at) => [this.#graph.outputs[at], copy]));
     };

@@ -9,7 +9,7 @@
  * @typedef {{ run: (inputs: Record<string, Pixels>) => Record<string, Pixels> | Promise<Record<string, Pixels>> }} Runs
  */
 
-/** The thread, and what was asked of it. */
+/** The thread, which may have helpers, and what was asked of it. */
 export class Nets {
   #thread = new Worker(new URL("./nets_worker.js", import.meta.url), { type: "module" });
   /** @type {Map<number, { resolve: (result: any) => void, reject: (error: Error) => void }>} */ #asked = new Map();
@@ -17,6 +17,8 @@ export class Nets {
   /** Why nothing is answered any more. @type {Error | null} */ #failed = null;
   /** Which build of the kernels runs. */
   build = "";
+  /** In how many threads. */
+  threads = 0;
 
   constructor() {
     this.#thread.onmessage = ({ data: { id, result, error } }) => {
@@ -35,7 +37,7 @@ export class Nets {
   static async open(models) {
     const nets = new Nets();
     try {
-      nets.build = await nets.#ask({ models }, Object.values(models).map((model) => model.buffer));
+      Object.assign(nets, await nets.#ask({ models }, Object.values(models).map((model) => model.buffer)));
     } catch (error) {
       nets.#fail("the networks did not open");
       throw error;

@@ -2,7 +2,7 @@
 /**
  * What a network does with inputs of one size: the calls of its kernels, in order.
  *
- *     steps of the graph --> values --> works, of which each reads maps and makes one
+ *     steps of the graph --> values --> works, of which each reads maps and makes one, all rows or some
  *
  * What each byte of a map turns into by itself - every activation, every change of scale - is worked out for all 256
  * when the plan is made, and looked up.
@@ -24,20 +24,25 @@ import { add, dequantise, quantise, UNARY, unknown } from "./unary.js";
 
 const [LIGHT, BLACK] = [1 / 128, 127]; // the step of a picture's bytes, and which of them is zero
 const SAME = Uint8Array.from({ length: 256 }, (_, byte) => byte);
-const SCRATCH = 32768 + 1024; // bytes: the kernels' TILE_BYTES, and what they may reach beyond
+const [NUMBERS, PIXELS] = [8, 6]; // that kernels take at once
+/** What a thread does in a microsecond, about: products of layers, of layers channel by channel, numbers of the rest. */
+const PACE = { products: 50_000, deep: 10_000, numbers: 2_000 };
 
 /** What is done, in order, for frames of one size. */
 export class Plan {
   /** @type {Work[]} */ works = [];
   /** @type {Map<string, Value>} */ #values = new Map();
-  #kernels;
+  #memory;
   #graph;
   #weights;
   #keep;
 
-  /** @param {any} kernels @param {any} graph @param {Map<Step, any>} weights @param {(numbers: any) => number} keep */
-  constructor(kernels, graph, weights, keep) {
-    this.#kernels = kernels;
+  /**
+   * @param {WebAssembly.Memory} memory @param {any} graph @param {Map<Step, any>} weights
+   * @param {(numbers: any) => number} keep
+   */
+  constructor(memory, graph, weights, keep) {
+    this.#memory = memory;
     this.#graph = graph;
     this.#weights = weights;
     this.#keep = keep;
@@ -99,7 +104,7 @@ export class Plan {
     const { of } = value;
     const out = plane("bytes", of.rows, of.cols, of.channels);
     const table = this.#keep(Int8Array.from(value.codes, (code) => code - 128));
-    this.#work([of], [out], () => this.#kernels.look_up(out.at, of.at, bytesOf(of), table));
+    this.#each("look_up", [of], out, bytesOf(of), NUMBERS, 1 / PACE.numbers, (at, count) => [out.at + at, of.at + at, count, table]);
     return out;
   }
 
@@ -115,15 +120,37 @@ export class Plan {
   /** @param {{ of: Plane, floats: Float32Array }} value @param {Plane} out @param {number} from its channel */
   #lookUp({ of, floats }, out, from) {
     const table = this.#keep(floats);
-    const pixels = of.rows * of.cols;
-    this.#work([of], [out], () =>
-      this.#kernels.look_up_floats(out.at + 4 * from, of.at, pixels, of.channels, out.channels, table),
-    );
+    const [line, to] = [of.cols * of.channels, of.cols * out.channels];
+    this.#work("look_up_floats", [of], [out], {
+      given: (row, rows) => [
+        out.at + 4 * (from + row * to), of.at + row * line, rows * of.cols, of.channels, out.channels, table,
+      ],
+      rows: of.rows,
+      each: line / PACE.numbers,
+    });
   }
 
-  /** @param {Plane[]} reads @param {Plane[]} makes @param {() => void} run */
-  #work(reads, makes, run) {
-    this.works.push({ reads, makes, run });
+  /**
+   * @param {string | (() => void)} does @param {Plane[]} reads @param {Plane[]} makes
+   * @param {{ given?: (from: number, rows: number) => number[], rows?: number, each?: number }} [how] all at once, unless
+   *   there are rows
+   */
+  #work(does, reads, makes, { given = () => [], rows = 1, each = 0 } = {}) {
+    this.works.push({ does, reads, makes, given, rows, each });
+  }
+
+  /**
+   * Work on numbers or pixels of which each is made by itself, but some at once.
+   *
+   * @param {string} does @param {Plane[]} reads @param {Plane} out @param {number} all @param {number} once
+   * @param {number} each what one costs @param {(from: number, count: number) => number[]} given
+   */
+  #each(does, reads, out, all, once, each, given) {
+    this.#work(does, reads, [out], {
+      given: (from, rows) => given(once * from, Math.min(once * rows, all - once * from)),
+      rows: Math.ceil(all / once),
+      each: once * each,
+    });
   }
 
   /** A map with a frame around it, if the step needs one. @param {Plane} map @param {Step} step @param {number} fill */
@@ -132,9 +159,9 @@ export class Plan {
     if (top + left + bottom + right === 0 || map.inside) return map;
     const out = plane(map.kind, map.rows + top + bottom, map.cols + left + right, map.channels);
     const pixel = map.channels * SIZES[map.kind];
-    this.#work([map], [out], () =>
-      this.#kernels.pad(out.at, map.at, map.rows, map.cols * pixel, top, left * pixel, bottom, right * pixel, fill),
-    );
+    this.#work("pad", [map], [out], {
+      given: () => [out.at, map.at, map.rows, map.cols * pixel, top, left * pixel, bottom, right * pixel, fill],
+    });
     return out;
   }
 
@@ -156,9 +183,9 @@ export class Plan {
     const pixel = outputs * SIZES[kind];
     if (top + left + bottom + right > 0) {
       out.inside = true;
-      this.#work([], [out], () =>
-        this.#kernels.frame(out.at, rows, cols * pixel, top, left * pixel, bottom, right * pixel, fill),
-      );
+      this.#work("frame", [], [out], {
+        given: () => [out.at, rows, cols * pixel, top, left * pixel, bottom, right * pixel, fill],
+      });
     }
     return { out, inside: () => out.at + (top * out.cols + left) * pixel, rows, cols, line: out.cols * pixel };
   }
@@ -173,18 +200,20 @@ export class Plan {
     const pitch = from.cols * from.channels;
     if (deep) {
       if (high !== 3 || wide !== 3 || down !== 1 || across !== 1) return unknown(step);
-      this.#work([from], [out], () =>
-        this.#kernels.deepwise_floats(out.at, from.at, rows, cols, pitch, outputs, weights, bias, low),
-      );
+      this.#work("deepwise_floats", [from], [out], {
+        given: (row, some) => [
+          out.at + row * cols * outputs * 4, from.at + row * pitch * 4, some, cols, pitch, outputs, weights, bias, low,
+        ],
+        rows,
+        each: (4 * cols * outputs * 9) / PACE.deep,
+      });
       return out;
     }
-    const spare = plane("bytes", 1, 1, SCRATCH + 32 * high * wide * each);
     const [right, below, line] = [across * each * 4, down * pitch * 4, wide * each * 4];
-    this.#work([from], [out, spare], () =>
-      this.#kernels.convolve_floats(
-        out.at, from.at, rows, cols, right, below, high, line, pitch * 4, weights, outputs, bias, low, spare.at,
-      ),
-    );
+    const costs = (4 * outputs * each * high * wide) / PACE.products;
+    this.#each("convolve_floats", [from], out, rows * cols, PIXELS, costs, (first, pixels) => [
+      out.at, from.at, first, pixels, cols, right, below, high, line, pitch * 4, weights, outputs, bias, low,
+    ]);
     return out;
   }
 
@@ -197,20 +226,21 @@ export class Plan {
     const pitch = from.cols * from.channels;
     if (deep) {
       if (high !== wide || down !== across || ![3, 5].includes(high) || ![1, 2].includes(down)) return unknown(step);
-      this.#work([from], [out], () =>
-        this.#kernels.deepwise(
-          out.at, from.at, rows, cols, high, down, pitch, outputs, weights, scales, offsets, toZero - 128,
-        ),
-      );
+      this.#work("deepwise", [from], [out], {
+        given: (row, some) => [
+          out.at + row * cols * outputs, from.at + row * down * pitch, some, cols, high, down, pitch, outputs, weights,
+          scales, offsets, toZero - 128,
+        ],
+        rows,
+        each: (cols * outputs * high * wide) / PACE.deep,
+      });
       return out;
     }
-    const spare = plane("bytes", 1, 1, 3 * (SCRATCH + 8 * high * wide * each));
-    this.#work([from], [out, spare], () =>
-      this.#kernels.convolve(
-        inside(), from.at, rows, cols, across * each, down * pitch, high, wide * each, pitch, weights, outputs, scales,
-        offsets, toZero - 128, spare.at, line,
-      ),
-    );
+    const costs = (outputs * each * high * wide) / PACE.products;
+    this.#each("convolve", [from], out, rows * cols, PIXELS, costs, (first, pixels) => [
+      inside(), from.at, first, pixels, cols, across * each, down * pitch, high, wide * each, pitch, weights, outputs,
+      scales, offsets, toZero - 128, line,
+    ]);
     return out;
   }
 
@@ -226,7 +256,9 @@ export class Plan {
     if (bytesOf(x) !== bytesOf(y)) throw new Error("maps of different sizes are added");
     const out = plane("bytes", x.rows, x.cols, x.channels);
     const { timesA, timesB, stored } = sum;
-    this.#work([x, y], [out], () => this.#kernels.add(out.at, x.at, y.at, bytesOf(x), timesA, timesB, stored));
+    this.#each("add", [x, y], out, bytesOf(x), NUMBERS, 1 / PACE.numbers, (at, count) => [
+      out.at + at, x.at + at, y.at + at, count, timesA, timesB, stored,
+    ]);
     return own(out);
   }
 
@@ -235,7 +267,9 @@ export class Plan {
     if ("floats" in from) return { of: from.of, codes: Uint8Array.from(from.floats, (x) => quantise(x, scale, zero)) };
     const map = this.floats(from);
     const out = plane("bytes", map.rows, map.cols, map.channels);
-    this.#work([map], [out], () => this.#kernels.quantise(out.at, map.at, bytesOf(out), scale, zero));
+    this.#each("quantise", [map], out, bytesOf(out), NUMBERS, 1 / PACE.numbers, (at, count) => [
+      out.at + at, map.at + 4 * at, count, scale, zero,
+    ]);
     return own(out);
   }
 
@@ -258,18 +292,19 @@ export class Plan {
   #mean(map) {
     const out = plane("floats", 1, 1, map.channels);
     const pixels = map.rows * map.cols;
-    this.#work([map], [out], () => {
+    const mean = () => {
       const [from, to] = [this.#view(map), this.#view(out)];
       to.fill(0);
-      for (let at = 0; at < from.length; at++) to[at % map.channels] += from[at];
+      for (let at = 0; at < from.length; ) for (let channel = 0; channel < to.length; channel++) to[channel] += from[at++];
       for (let at = 0; at < to.length; at++) to[at] /= pixels;
-    });
+    };
+    this.#work(mean, [map], [out]);
     return out;
   }
 
   /** @param {Plane} map */
   #view(map) {
-    return new Float32Array(this.#kernels.memory.buffer, map.at, bytesOf(map) / 4);
+    return new Float32Array(this.#memory.buffer, map.at, bytesOf(map) / 4);
   }
 
   /** What is done to each number by itself, or to it and another. @param {Step} step @param {Value[]} inputs @returns {Value} */
@@ -291,21 +326,23 @@ export class Plan {
     if (!inputs.every(fits)) return unknown(step);
     if (b === undefined || "stored" in b) {
       const others = inputs.slice(1).map((value) => ("stored" in value ? value.stored.data : []));
-      this.#work([map], [out], () => {
+      const each = () => {
         const [from, to] = [this.#view(map), this.#view(out)];
         for (let channel = 0; channel < map.channels; channel++) {
           const [y, z] = others.map((other) => other[other.length > 1 ? channel : 0]);
           for (let at = channel; at < from.length; at += map.channels) to[at] = does(from[at], y, z);
         }
-      });
+      };
+      this.#work(each, [map], [out]);
       return { map: out };
     }
     const other = this.floats(b);
     if (bytesOf(other) !== bytesOf(map)) return unknown(step);
-    this.#work([map, other], [out], () => {
+    const both = () => {
       const [x, y, to] = [this.#view(map), this.#view(other), this.#view(out)];
       for (let at = 0; at < x.length; at++) to[at] = does(x[at], y[at]);
-    });
+    };
+    this.#work(both, [map, other], [out]);
     return { map: out };
   }
 }

@@ -86,7 +86,9 @@ async function load() {
     network: new GateNetwork(nets.network("gate"), wake.wake),
     tables: read, info, codecHash,
   };
-  say({ is: "loaded", provider: `WebAssembly, SIMD${nets.build === "relaxed" ? ", 8-bit dot products" : ""}` });
+  const dots = nets.build === "relaxed" ? ", 8-bit dot products" : "";
+  const threads = nets.threads > 1 ? `, ${nets.threads} threads` : "";
+  say({ is: "loaded", provider: `WebAssembly, SIMD${dots}${threads}` });
   return made;
 }
 

@@ -49,7 +49,9 @@ def test_the_camera_starts_and_tokens_flow(tab: Tab, server: Served) -> None:
     tab.wait(lambda: tab.page.is_visible("#seen"), "the canvas as the model has it")
     tab.page.wait_for_timeout(1500)
     tab.picture("2-streaming", full_page=True)
-    assert "WebAssembly, SIMD" in tab.page.inner_text("#provider")
+    provider = tab.page.inner_text("#provider")
+    assert "WebAssembly, SIMD" in provider
+    assert ("threads" in provider) == (tab.page.evaluate("navigator.hardwareConcurrency") > 1)
     assert float(tab.page.inner_text("#plots .plot:nth-child(1) b")) > 0
     assert tab.page.inner_text("#ours-bytes") != "–"
     assert "JPEG" in tab.page.inner_text(".costs")
@@ -269,6 +271,35 @@ def test_either_build_of_the_kernels_makes_the_same_values(server: Served, tabs:
     assert told["build"] == "relaxed"
     assert told["made"][0] == pytest.approx(told["made"][1], abs=1e-6)
     assert len(set(told["made"][0])) > 100
+    tab.page.context.close()
+
+
+def test_however_many_threads_make_the_same_values(server: Served, tabs: Tabs) -> None:
+    tab = tabs(server.url)
+    make = """async () => {
+      const { build, Network } = await import("/nets.js");
+      const { Nets } = await import("/nets_port.js");
+      const bytes = async (path) => new Uint8Array(await (await fetch(path)).arrayBuffer());
+      const encoder = await bytes("/weights/encoder.onnx");
+      const alone = new Network(await WebAssembly.compile(await bytes(`/kernels/${build()}.wasm`)), encoder);
+      const nets = await Nets.open({ encoder: encoder.slice() });
+      const same = [];
+      for (const dims of [[64, 96, 3], [256, 192, 3], [64, 96, 3]]) {
+        const data = Int8Array.from({ length: dims[0] * dims[1] * 3 }, (_, at) => (at * 7919) % 251 - 125);
+        const wanted = alone.run({ picture: { data, dims } });
+        for (let again = 0; again < 5; again++) {
+          const made = await nets.network("encoder").run({ picture: { data, dims } });
+          same.push(["latents", "features"].every((name) => `${made[name].data}` === `${wanted[name].data}`));
+        }
+      }
+      return { same: same.every(Boolean), threads: nets.threads };
+    }"""
+    threads = 1 if tab.page.evaluate("navigator.hardwareConcurrency") == 1 else 2
+    told = tab.page.evaluate(make)
+    assert told["same"]
+    assert threads <= told["threads"] <= 2 * threads
+    tab.page.context.route("**/*-shared.wasm", lambda route: route.fulfill(status=404, body="no"))
+    assert tab.page.evaluate(make) == {"same": True, "threads": 1}
     tab.page.context.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ WEB = Path(__file__).parents[2] / "edge_gate" / "web"
 KERNELS = WEB / "kernels"
 GATE = WEB.parent / "weights" / "gate.onnx"
 TWIN = Path(__file__).parent / "twin_nets.mjs"
-RELAXED_DOT = b"\xfd\x93\x02"  # the instruction that only one of the two builds has
+BUILDS = ("kernels.wasm", "relaxed.wasm", "kernels-shared.wasm", "relaxed-shared.wasm")
+RELAXED_DOT = b"\xfd\x93\x02"  # the instruction that only the relaxed builds have
 Array = NDArray[Any]
 
 
@@ -107,10 +109,12 @@ def test_what_it_cannot_run_is_refused_by_name(node: str, tmp_path: Path) -> Non
 
 def test_the_kernels_are_compiled_of_their_source() -> None:
     source = hashlib.sha256((KERNELS / "kernels.c").read_bytes()).hexdigest().encode()
-    for name in ("kernels.wasm", "relaxed.wasm"):
+    for name in BUILDS:
         compiled = (KERNELS / name).read_bytes()
         assert source in compiled, f"{name} is older than kernels.c: make kernels"
-        assert (RELAXED_DOT in compiled) == (name == "relaxed.wasm")
+        assert (RELAXED_DOT in compiled) == name.startswith("relaxed")
+        assert stat.S_IMODE((KERNELS / name).stat().st_mode) & 0o111 == 0, f"{name} is no program"
+    assert {path.name for path in KERNELS.glob("*.wasm")} == set(BUILDS)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (80, 48), (48, 32)])

@@ -134,7 +134,7 @@ def test_the_page_and_its_weights_are_all_there() -> None:
     names = [path.name for path in PAGE.iterdir() if path.suffix in TYPES]
     assert {"index.html", "style.css", "page.js", "worker.js", "old.js"} <= set(names)
     weights = ("encoder.onnx", "gist.onnx", "gate.onnx", "gate.json", "tables.bin", "tokenizer.json")
-    kernels = ("/kernels/kernels.wasm", "/kernels/relaxed.wasm")
+    kernels = [f"/kernels/{path.name}" for path in (PAGE / "kernels").glob("*.wasm")]
 
     async def check() -> None:
         async with paged() as (client, url):

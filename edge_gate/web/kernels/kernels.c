@@ -1,6 +1,7 @@
 /*
- * The arithmetic of the edge's networks in a browser. `make kernels` compiles it twice: kernels.wasm for every browser
- * with SIMD, relaxed.wasm for those that have 8-bit dot products too. Integers are the same, floats to their last places.
+ * The arithmetic of the edge's networks in a browser. `make kernels` compiles it for every browser with SIMD (kernels) and
+ * for those that have 8-bit dot products too (relaxed); each for one thread, and for several on one memory (-shared).
+ * Integers are the same, floats to their last places. A call keeps nothing but on the stack, of which each thread has one.
  *
  * Pictures and maps lie pixel by pixel, channels together. A byte q of a quantised map is stored as q - 128; weights
  * have 7 bits, -63 to 63. A convolution's sums are of integers and exact; `scales`, `offsets` and `zero` make bytes of
@@ -17,10 +18,11 @@
 const char made_of[] = SOURCE;
 
 enum {
-  ROWS = 6,    /* pixels whose sums are in registers together */
+  ROWS = 6,    /* pixels whose sums are in registers together; plan.js shares out by as many */
   LANES = 8,   /* channels whose sums are */
   TILE = 48,   /* pixels whose inputs are gathered together */
   TILE_BYTES = 32768,
+  SPARE = 1024, /* bytes that loads and stores may reach beyond what is meant */
 };
 
 #ifdef __wasm_relaxed_simd__
@@ -170,28 +172,26 @@ INLINE void places(int8_t *at[], int8_t *out, int from, int count, int cols, int
 }
 
 /*
- * A convolution of a map that is padded already. `across` and `down` are bytes from what one pixel reads to what the
+ * A convolution of a map that is padded already: `pixels` of it from `first` on, in lines of `cols`. `across` and `down` are bytes from what one pixel reads to what the
  * next does, `high` lines of `wide` bytes, `pitch` apart; `line` bytes from one row of `out` to the next.
- * scratch: three times TILE_BYTES and eight times the inputs, and 1024 bytes.
  */
-EXPORT(convolve)(int8_t *out, const int8_t *in, int rows, int cols, int across, int down, int high, int wide, int pitch,
-                 const int8_t *weights, int outputs, const float *scales, const int32_t *offsets, int zero,
-                 int8_t *scratch, int line) {
-  int inputs = high * wide, steps = (inputs + STEP - 1) / STEP, pixels = rows * cols, most = most_rows(inputs);
+EXPORT(convolve)(int8_t *out, const int8_t *in, int first, int pixels, int cols, int across, int down, int high, int wide,
+                 int pitch, const int8_t *weights, int outputs, const float *scales, const int32_t *offsets, int zero,
+                 int line) {
+  int inputs = high * wide, steps = (inputs + STEP - 1) / STEP, end = first + pixels, most = most_rows(inputs);
+  int room = TILE_BYTES + LANES * inputs + SPARE;
+  int8_t scratch[room];
+  int16_t wider[SHIFT ? 1 : room];
   int direct = high == 1 && across == wide && down == cols * wide, reach = SHIFT ? inputs : 4 * steps;
   Finish as = {scales, wasm_i32x4_splat(zero - UNSHIFTED)};
-  for (int from = 0; from < pixels; from += most) {
-    int count = pixels - from < most ? pixels - from : most, extra[TILE];
+  for (int from = first; from < end; from += most) {
+    int count = end - from < most ? end - from : most, extra[TILE];
     int8_t *at[TILE];
     const int8_t *lines = in + from * wide;
     places(at, out, from, count, cols, outputs, line);
     if (!direct) gather(scratch, in, from, from + count, cols, across, down, high, wide, pitch), lines = scratch;
     for (int row = 0; row < count; row++) extra[row] = SHIFT ? SHIFT * total(lines + row * inputs, inputs) : 0;
-    if (!SHIFT) {
-      int8_t *wider = scratch + TILE_BYTES + ROWS * inputs + 64;
-      widen((int16_t *)wider, lines, count, inputs);
-      lines = wider;
-    }
+    if (!SHIFT) widen(wider, lines, count, inputs), lines = (int8_t *)wider;
     for (int lane = 0; lane < outputs; lane += LANES) {
       const int8_t *mine = weights + lane / LANES * steps * 32;
       int left = outputs - lane, row = 0;
@@ -242,13 +242,14 @@ INLINE void float_finish(float *out, v128_t sums[2], const FloatFinish *as, int 
 }
 
 /* As `convolve`, in floats: sizes in bytes too. */
-EXPORT(convolve_floats)(float *out, const float *in, int rows, int cols, int across, int down, int high, int wide,
-                        int pitch, const float *weights, int outputs, const float *bias, float low, float *scratch) {
-  int inputs = high * wide / 4, pixels = rows * cols, most = most_rows(high * wide);
+EXPORT(convolve_floats)(float *out, const float *in, int first, int pixels, int cols, int across, int down, int high,
+                        int wide, int pitch, const float *weights, int outputs, const float *bias, float low) {
+  int inputs = high * wide / 4, end = first + pixels, most = most_rows(high * wide);
+  float scratch[(TILE_BYTES + SPARE) / 4 + LANES * inputs];
   int direct = high == 1 && across == wide && down == cols * wide;
   FloatFinish as = {bias, wasm_f32x4_splat(low)};
-  for (int from = 0; from < pixels; from += most) {
-    int count = pixels - from < most ? pixels - from : most;
+  for (int from = first; from < end; from += most) {
+    int count = end - from < most ? end - from : most;
     const float *lines = in + from * inputs;
     if (!direct) {
       gather((int8_t *)scratch, (const int8_t *)in, from, from + count, cols, across, down, high, wide, pitch);
