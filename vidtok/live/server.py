@@ -20,7 +20,6 @@ from pathlib import Path
 from ssl import SSLContext
 
 import numpy as np
-import torch
 
 from edge_gate.budget import Caps
 from edge_gate.wishes import Wishes
@@ -50,7 +49,7 @@ from vidtok.live.showing import add_pictures
 from vidtok.live.timeline import tracing
 from vidtok.live.workers import load_workers
 from vidtok.model.answerer import Answer
-from vidtok.model.reader import Reader, Sight
+from vidtok.model.reader import Reader, Sight, in_one_thread
 from vidtok.tokenizer.edge import load_info
 
 # Rows about what happens, told as they happen: `event` names the kind.
@@ -350,7 +349,7 @@ async def serve(
     progress have `grace_s`. With `workers` the built-in model runs in so many processes. The page is at `/`.
     """
     if not model.startswith(OPEN):
-        torch.set_num_threads(1)  # networks this small gain a tenth of their time by a second thread, and cost double
+        in_one_thread()
     reader = Reader()
     reader.read(blank(Grid(64, 64)))  # the first reading keeps everything waiting: better before anybody does
     answering = load_model(model, projector) if workers is None else load_workers(workers, report)
