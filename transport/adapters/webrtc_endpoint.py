@@ -23,6 +23,7 @@ except ImportError as error:
 
 from transport.adapters.backlog import may_send
 from transport.adapters.endpoint import Inbox
+from transport.adapters.sacks import patient
 from transport.errors import ConnectionClosed, LocalProtocolError
 from transport.fields import MAX_PACKET
 from transport.lanes import Lane
@@ -42,6 +43,7 @@ class WebRtcEndpoint:
         make = self.peer_connection.createDataChannel
         self._control = make("control", negotiated=True, id=0)
         self._delta = make("delta", ordered=False, maxRetransmits=0, negotiated=True, id=1)
+        patient(self.peer_connection.sctp)
         self.inbox = Inbox()
         self._settled = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
