@@ -80,7 +80,7 @@ def _add_spending(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--price",
         type=positive,
-        default=15.0,
+        default=12.0,
         help="what a thousand bits must be worth to be sent, within the caps (default %(default)g): 2 tells a scene so "
         "that people can follow it better, for twice the bits; 25 most of what a model sees, 75 the gist at 1.5 kbps",
     )

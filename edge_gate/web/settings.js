@@ -26,7 +26,7 @@ import { GATE } from "./novelty.js";
 export const SEND = Object.freeze({
   caps: CAPS,
   gate: GATE,
-  price: 15,
+  price: 12,
   tokenPrice: 3,
   levels: LEVELS,
   alert: 10,

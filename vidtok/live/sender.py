@@ -82,7 +82,7 @@ class SendConfig:
 
     caps: Caps = field(default_factory=Caps)
     gate: GateConfig = field(default_factory=GateConfig)
-    price: float = 15.0  # what a thousand bits must spare the model to be worth sending: low is fine, high is coarse
+    price: float = 12.0  # what a thousand bits must spare the model to be worth sending: low is fine, high is coarse
     token_price: float = 3.0  # what a model token must spare the model beside its bits
     levels: int = LEVELS  # levels that a cell is told on at most
     learned: bool = True  # whether the gate's network says how long news lasts and where something happens
