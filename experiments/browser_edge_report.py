@@ -43,7 +43,7 @@ REPORT = (
     "to model input, of the frames that led to any; ours: its edits stand in the server's canvas, video: the decoded "
     "and resized frame's features stand at the tower's cut. `news`: the same of every frame, until it or a newer one "
     "stood there; for ours a frame that was no news waits for the next that is. `known`: until the tower's labels are "
-    "there, which ours reads once a second only, for people. `feature_cosine`: what model input tells when the next "
+    "there, which ours reads every two seconds, for people. `feature_cosine`: what model input tells when the next "
     "frame is taken (ours: the canvas then, read afterwards) against what the whole tower sees in the true frame; "
     "ratios are to the video of fewest bytes that knows no less than ours, or to the one that knows most where none "
     "does.",

@@ -103,10 +103,10 @@ def _add_telling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels-s",
         type=not_negative,
-        default=1.0,
+        default=2.0,
         metavar="SECONDS",
-        help="between two readings of a stream's labels, which are for people (default %(default)g; 0: as often as "
-        "there is something new, which costs a core about 9 ms each time); answers do not hang on them",
+        help="between two readings of a stream's labels, which are for people (default %(default)g; 0: whenever there "
+        "is something new, for 10 to 15 ms of CPU each); answers do not hang on them",
     )
     parser.add_argument(
         "--log-questions",

@@ -54,7 +54,7 @@ from vidtok.tokenizer.edge import load_info
 
 # Rows about what happens, told as they happen: `event` names the kind.
 Report = Callable[[Mapping[str, object]], None]
-LABELS_S = 1.0  # between two readings of a stream's labels: they are for people
+LABELS_S = 2.0  # between two readings of a stream's labels: they are for people
 LOOK_S = 0.02  # between two looks at whether all is answered
 
 
