@@ -1,0 +1,37 @@
+"""A tab that sleeps for longer than the server waits for it: it is another stream then, and goes on as one."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.served import Served, until
+from tests.browser.test_recovers import asleep
+from vidtok.live.link import LIVE
+
+if TYPE_CHECKING:
+    from tests.browser.tab import Tab
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
+
+Tabs = Callable[..., "Tab"]
+
+
+def test_a_tab_that_slept_for_too_long_begins_anew(server: Served, tabs: Tabs) -> None:
+    tab = tabs(server.url)
+    tab.start("camera", fps="5")
+    tab.wait(lambda: tab.version() > 3 and tab.stream(), "tokens flow")
+    name, place = tab.stream(), tab.url.rstrip("/") + tab.places[-1]
+    with asleep(tab):
+        urllib.request.urlopen(urllib.request.Request(place, method="DELETE"), timeout=20).close()
+        until(lambda: server.of("closed", name), "the server gives it up", LIVE.resume_within + 20)
+    tab.wait(lambda: tab.stream() not in (None, "", name), "another stream begins")
+    other = tab.stream()
+    tab.wait(lambda: len(server.of("update", other)) > 3, "tokens flow")
+    tab.wait(lambda: (last := tab.told("steps")[-1])["hash"] == server.hashes(other).get(last["version"]), "one canvas")
+    assert not server.of("resumed", name)
+    assert tab.problems == []
+    tab.page.context.close()
