@@ -82,7 +82,7 @@ def _add_spending(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=12.0,
         help="what a thousand bits must be worth to be sent, within the caps (default %(default)g): 2 tells a scene so "
-        "that people can follow it better, for twice the bits; 25 most of what a model sees, 75 the gist at 1.5 kbps",
+        "that people follow it better, for up to twice the bits; 25 most of what a model sees, 75 the gist at 1.5 kbps",
     )
     parser.add_argument(
         "--token-price",

@@ -33,5 +33,5 @@ def test_a_tab_that_slept_for_too_long_begins_anew(server: Served, tabs: Tabs) -
     tab.wait(lambda: len(server.of("update", other)) > 3, "tokens flow")
     tab.wait(lambda: (last := tab.told("steps")[-1])["hash"] == server.hashes(other).get(last["version"]), "one canvas")
     assert not server.of("resumed", name)
-    assert tab.problems == []
+    assert [each for each in tab.problems if "404" not in each] == []  # the picture of a stream that is no more
     tab.page.context.close()
