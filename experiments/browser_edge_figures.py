@@ -45,6 +45,7 @@ def figures(taken: Taken, reel: Reel, true: Sequence[Any]) -> Row:
         "bytes_per_s": round(spent["payload_bytes"] / seconds, 1),
         "packets_per_s": round(spent["wire_packets"] / seconds, 2),
         **{f"{name}_ms_per_s": round(1000 * spent[f"{name}_s"] / seconds, 2) for name in SPENT},
+        "server_cpu_to_cut_ms_per_s": round(1000 * (spent["server_cpu_s"] - taken.beyond_cut_s) / seconds, 2),
         "tokens_per_s": round(sum(m.tokens for m in inside) / seconds, 2),
         "frames": len(frames),
         "frames_told": len({m.taken_s for m in inside}),

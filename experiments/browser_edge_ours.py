@@ -108,9 +108,9 @@ async def run_ours(reel: Reel, browser: Chromium, serving: Serving) -> Taken:
         window, spent = await filmed(reel, page, lambda: counted(browser, page, serving.pid))
         seen = await watched(page, reel)
         steps = await page.evaluate("browserEdge.steps")
-        mine = [one for one in serving.told[first:] if one[1].get("stream") == stream]
-        moments, more = of_ours(mine, seen, views(await recording(page)))
-    more = more | {"server_cpu_to_cut_ms_per_s": round(1000 * spent["server_cpu_s"] / reel.seconds, 2)}  # all of it
+        canvases = await recording(page)
+    mine = [one for one in serving.told[first:] if one[1].get("stream") == stream]
+    moments, more = of_ours(mine, seen, views(canvases))
     return Taken(seen, moments, window, spent, more | pace(steps, window))
 
 

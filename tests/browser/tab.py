@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,11 @@ class Tab:
         for name, value in {"kind": kind, **choices}.items():
             self.page.select_option(f"#{name}", value)
         self.page.click("#start")
+
+    def lose_path(self) -> None:
+        """Have the server end the connection of its newest session, as a network would that is gone."""
+        place = self.url.rstrip("/") + self.places[-1]
+        urllib.request.urlopen(urllib.request.Request(place, method="DELETE"), timeout=20).close()
 
     def says(self) -> str:
         """The sentences about its state."""

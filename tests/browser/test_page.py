@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,8 +127,7 @@ def test_the_sliders_caps_are_obeyed_at_once(tab: Tab, server: Served) -> None:
 def test_a_lost_connection_is_resumed(tab: Tab, server: Served) -> None:
     name, version = tab.stream(), tab.version()
     tab.page.context.set_offline(True)
-    place = server.url.rstrip("/") + tab.places[-1]
-    urllib.request.urlopen(urllib.request.Request(place, method="DELETE"), timeout=20).close()
+    tab.lose_path()
     tab.wait_says("The network is gone")
     tab.wait_says("is tried again and again")
     tab.picture("5-network-gone")

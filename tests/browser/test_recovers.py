@@ -6,7 +6,6 @@ import base64
 import os
 import signal
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -156,18 +155,23 @@ def asleep(tab: Tab) -> Iterator[None]:
             os.kill(each, signal.SIGCONT)
 
 
-def test_a_tab_that_slept_goes_on(server: Served, tabs: Tabs) -> None:
-    """Meanwhile its path was lost."""
+def filming(server: Served, tabs: Tabs) -> tuple[Tab, str]:
+    """A tab whose tokens flow, and its stream's name."""
     tab = tabs(server.url)
     tab.start("camera", fps="5")
     tab.wait(lambda: tab.version() > 3 and tab.stream(), "tokens flow")
-    name, place = tab.stream(), tab.url.rstrip("/") + tab.places[-1]
+    return tab, tab.stream()
+
+
+def test_a_tab_that_slept_goes_on(server: Served, tabs: Tabs) -> None:
+    """Meanwhile its path was lost."""
+    tab, name = filming(server, tabs)
     with asleep(tab):
         time.sleep(SETTLED_S)  # what was under way arrives
         told = len(server.of("update", name))
         time.sleep(SLEPT_S)
         assert len(server.of("update", name)) == told
-        urllib.request.urlopen(urllib.request.Request(place, method="DELETE"), timeout=20).close()
+        tab.lose_path()
         until(lambda: server.of("suspended", name), "the server notices")
     tab.wait_says("The network is back")
     tab.wait(lambda: len(server.of("update", name)) > told + 3, "it goes on")

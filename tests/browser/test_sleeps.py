@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.browser.served import Served, until
-from tests.browser.test_recovers import asleep
+from tests.browser.test_recovers import asleep, filming
 from vidtok.live.link import LIVE
 
 if TYPE_CHECKING:
@@ -21,12 +20,9 @@ Tabs = Callable[..., "Tab"]
 
 
 def test_a_tab_that_slept_for_too_long_begins_anew(server: Served, tabs: Tabs) -> None:
-    tab = tabs(server.url)
-    tab.start("camera", fps="5")
-    tab.wait(lambda: tab.version() > 3 and tab.stream(), "tokens flow")
-    name, place = tab.stream(), tab.url.rstrip("/") + tab.places[-1]
+    tab, name = filming(server, tabs)
     with asleep(tab):
-        urllib.request.urlopen(urllib.request.Request(place, method="DELETE"), timeout=20).close()
+        tab.lose_path()
         until(lambda: server.of("closed", name), "the server gives it up", LIVE.resume_within + 20)
     tab.wait(lambda: tab.stream() not in (None, "", name), "another stream begins")
     other = tab.stream()

@@ -172,8 +172,9 @@ INLINE void places(int8_t *at[], int8_t *out, int from, int count, int cols, int
 }
 
 /*
- * A convolution of a map that is padded already: `pixels` of it from `first` on, in lines of `cols`. `across` and `down` are bytes from what one pixel reads to what the
- * next does, `high` lines of `wide` bytes, `pitch` apart; `line` bytes from one row of `out` to the next.
+ * A convolution of a map that is padded already: `pixels` of it from `first` on, in lines of `cols`. `across` and `down`
+ * are bytes from what one pixel reads to what the next does, `high` lines of `wide` bytes, `pitch` apart; `line` bytes
+ * from one row of `out` to the next.
  */
 EXPORT(convolve)(int8_t *out, const int8_t *in, int first, int pixels, int cols, int across, int down, int high, int wide,
                  int pitch, const int8_t *weights, int outputs, const float *scales, const int32_t *offsets, int zero,
